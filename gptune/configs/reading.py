@@ -1,0 +1,84 @@
+"""Plain data -> structs, with errors that name the path, the rule and the nearest valid key."""
+
+import difflib
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
+
+from gptune.errors import GptuneError, RecipeError
+
+Struct = msgspec.Struct
+
+
+def need(holds: object, field: str, rule: str, given: object, *, do: str) -> None:
+    """Check one rule of one field.
+
+    Raises:
+        RecipeError: Who, which rule, what was given, what to do.
+    """
+    if not holds:
+        raise RecipeError(f"{field}: {rule}, got {given!r}; {do}")
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def build(kind: type[T], data: object, path: str) -> T:
+    """Make a struct from plain data, field by field, so that an error can name its path.
+
+    Raises:
+        RecipeError: On an unknown key, a wrong type or an impossible value.
+    """
+    if not isinstance(data, Mapping):
+        raise RecipeError(f"{path or 'recipe'}: must be a mapping, got {data!r}")
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for key in data:
+        if key not in fields:
+            raise RecipeError(f"{join(path, key)}: unknown key; {nearest(key, fields)}")
+    values = {key: _value(fields[key], item, join(path, key)) for key, item in data.items()}
+    try:
+        return kind(**values)
+    except GptuneError as error:
+        raise RecipeError(join(path, str(error))) from error
+    except TypeError as error:
+        raise RecipeError(f"{path or 'recipe'}: {error}") from error
+
+
+def nearest(key: object, valid: Iterable[str]) -> str:
+    """Say which valid name was probably meant.
+
+    Example:
+        >>> nearest("val_los", ["val_loss", "train_loss"])
+        "did you mean 'val_loss'?"
+    """
+    names = list(valid)
+    close = difflib.get_close_matches(str(key), names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(sorted(names))}"
+
+
+def join(path: str, key: object) -> str:
+    """Write a path: ``a.b``."""
+    return f"{path}.{key}" if path else str(key)
+
+
+def _value(kind: Any, data: object, path: str) -> Any:
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return data if isinstance(data, kind) else build(kind, data, path)
+    if get_origin(kind) is dict:
+        inner = get_args(kind)[1]
+        if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+            raise RecipeError(f"{path}: must be a mapping of names, got {data!r}")
+        return {key: _value(inner, item, join(path, key)) for key, item in data.items()}
+    if isinstance(data, bool) and _is_number(kind):
+        raise RecipeError(f"{path}: must be a number, got {data!r}")
+    try:
+        return msgspec.convert(data, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{path}: {error}, got {data!r}") from error
+
+
+def _is_number(kind: Any) -> bool:
+    options = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return bool({int, float} & set(options)) and bool not in options

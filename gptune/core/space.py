@@ -1,0 +1,139 @@
+"""The search space: points <-> the unit cube.
+
+A numeric parameter takes one coordinate, a categorical one takes one a choice (one-hot).
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gptune.errors import SpaceError
+from gptune.records import Categorical, Float, Integer, Parameter, Point, Scalar
+
+__all__ = ["Categorical", "Float", "Integer", "SearchSpace", "cube"]
+
+
+def cube(values: object) -> Tensor:
+    """Make a float64 tensor on the CPU, whatever torch's defaults are."""
+    return torch.as_tensor(values, dtype=torch.float64, device="cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpace:
+    """Named parameters, in the order given.
+
+    Args:
+        parameters: Name -> `Float`, `Integer` or `Categorical`; at least one.
+
+    Raises:
+        SpaceError: If there are none, or one of them is of another kind.
+
+    Example:
+        >>> space = SearchSpace({"lr": Float(1e-4, 1.0, log=True)})
+        >>> space.encode({"lr": 1e-2})
+        tensor([0.5000], dtype=torch.float64)
+        >>> round(space.decode(cube([0.5]))["lr"], 6)
+        0.01
+    """
+
+    parameters: Mapping[str, Parameter]
+
+    def __post_init__(self) -> None:
+        if not self.parameters:
+            raise SpaceError("SearchSpace: needs at least one parameter, got none; add one")
+        for name, parameter in self.parameters.items():
+            if not isinstance(parameter, Float | Integer | Categorical):
+                raise SpaceError(
+                    f"parameter {name!r}: must be Float, Integer or Categorical, got {parameter!r}"
+                )
+
+    @property
+    def dimension(self) -> int:
+        """Coordinates of the unit cube, d."""
+        return sum(_width(parameter) for parameter in self.parameters.values())
+
+    def columns(self) -> Iterator[tuple[str, Parameter, slice]]:
+        """List each parameter with the coordinates that it takes."""
+        start = 0
+        for name, parameter in self.parameters.items():
+            stop = start + _width(parameter)
+            yield name, parameter, slice(start, stop)
+            start = stop
+
+    def encode(self, point: Point) -> Tensor:
+        """Give a point's place in the unit cube, shape ``(d,)``.
+
+        Raises:
+            SpaceError: If a name is missing or unknown, or a value lies outside its parameter.
+        """
+        if point.keys() != self.parameters.keys():
+            odd = sorted(point.keys() ^ self.parameters.keys())
+            raise SpaceError(f"a point must name exactly {list(self.parameters)}; check {odd}")
+        parts = [_encode(name, p, point[name]) for name, p in self.parameters.items()]
+        return cube([coordinate for part in parts for coordinate in part])
+
+    def place(self, name: str, value: float) -> float:
+        """Give the coordinate of one numeric parameter's value; outside values go to the edge."""
+        parameter = self.parameters[name]
+        if isinstance(parameter, Categorical):
+            raise SpaceError(f"parameter {name!r}: a choice has no single coordinate")
+        inside = min(float(parameter.high), max(float(parameter.low), value))
+        return _encode(name, parameter, inside)[0]
+
+    def decode(self, x: Tensor) -> dict[str, Scalar]:
+        """Give the point at a place, shape ``(d,)``; places outside the cube are moved inside."""
+        flat = x.detach().clamp(0.0, 1.0).tolist()
+        return {name: _decode(parameter, flat[part]) for name, parameter, part in self.columns()}
+
+    def snap(self, x: Tensor) -> Tensor:
+        """Move places to where points are: whole numbers and single choices, shape ``(m, d)``."""
+        snapped = x.clone()
+        for name, parameter, part in self.columns():
+            if not isinstance(parameter, Float):
+                rows = [
+                    _encode(name, parameter, _decode(parameter, row[part].tolist())) for row in x
+                ]
+                snapped[:, part] = cube(rows).reshape(len(x), -1)
+        return snapped
+
+
+def _width(parameter: Parameter) -> int:
+    return len(parameter.choices) if isinstance(parameter, Categorical) else 1
+
+
+def _ends(parameter: Float | Integer) -> tuple[float, float]:
+    """Bounds on the scale that is searched; half a unit wider for whole numbers."""
+    margin = 0.5 if isinstance(parameter, Integer) else 0.0
+    low, high = parameter.low - margin, parameter.high + margin
+    return (math.log(low), math.log(high)) if parameter.log else (low, high)
+
+
+def _encode(name: str, parameter: Parameter, value: Scalar) -> list[float]:
+    if isinstance(parameter, Categorical):
+        matches = [type(c) is type(value) and c == value for c in parameter.choices]
+        if not any(matches):
+            raise SpaceError(f"parameter {name!r}: {value!r} is none of {parameter.choices}")
+        return [float(match) for match in matches]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not parameter.low <= value <= parameter.high:  # type: ignore[operator]
+        raise SpaceError(
+            f"parameter {name!r}: must be a number in [{parameter.low}, {parameter.high}], "
+            f"got {value!r}"
+        )
+    low, high = _ends(parameter)
+    here = math.log(float(value)) if parameter.log else float(value)
+    return [min(1.0, max(0.0, here / (high - low) - low / (high - low)))]
+
+
+def _decode(parameter: Parameter, x: list[float]) -> Scalar:
+    if isinstance(parameter, Categorical):
+        return parameter.choices[max(range(len(x)), key=x.__getitem__)]
+    low, high = _ends(parameter)
+    value = low * (1.0 - x[0]) + high * x[0]
+    value = math.exp(value) if parameter.log else value
+    if isinstance(parameter, Integer):
+        return min(parameter.high, max(parameter.low, round(value)))
+    return min(float(parameter.high), max(float(parameter.low), value))

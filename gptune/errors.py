@@ -1,0 +1,45 @@
+"""What gptune raises.
+
+Every error of gptune's own is a `GptuneError`, so one ``except`` catches them all, and also the
+built-in error that a reader would expect::
+
+    GptuneError
+    ├── RecipeError(ValueError)          a recipe, a space or an argument of Tuner is wrong
+    │   └── SpaceError                   a search space or one of its parameters is wrong
+    ├── ActuatorError(ValueError)        a knob cannot be made from what was given
+    ├── EventLogError(ValueError)        events.jsonl is not what gptune wrote
+    ├── RunDirectoryError(RuntimeError)  the run directory cannot be written, is owned or is used
+    └── StateError(RuntimeError)         a call out of order, or a state_dict that does not fit
+
+A message says who, which rule, what was given, and what to do. gptune's own failures *during*
+training are never raised out of ``step`` or ``report`` (unless ``safety.on_error: raise``): they
+block the decision and are written to the log.
+"""
+
+
+class GptuneError(Exception):
+    """The root of everything that gptune raises."""
+
+
+class RecipeError(GptuneError, ValueError):
+    """A recipe, or an argument that stands for a part of one, is wrong."""
+
+
+class SpaceError(RecipeError):
+    """A search space, or one of its parameters, is wrong."""
+
+
+class ActuatorError(GptuneError, ValueError):
+    """A knob cannot be made from what was given."""
+
+
+class EventLogError(GptuneError, ValueError):
+    """A line of ``events.jsonl`` is not what gptune wrote."""
+
+
+class RunDirectoryError(GptuneError, RuntimeError):
+    """The run directory cannot be written, is owned by a live process, or is already used."""
+
+
+class StateError(GptuneError, RuntimeError):
+    """A call came out of order, or a ``state_dict`` does not fit this Tuner."""

@@ -1,0 +1,1 @@
+"""May we? Pure: standard library, records and configs only; it knows nothing of the surrogate."""
