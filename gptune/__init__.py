@@ -1,0 +1,73 @@
+"""gptune tunes a model's hyperparameters while it trains, inside one PyTorch run, safely.
+
+The public names are loaded when first used: ``import gptune`` imports no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gptune.actuators import Actuator, optimizer_actuators, value_actuators
+    from gptune.configs import Recipe
+    from gptune.core.criteria import (
+        Acquisition,
+        LogExpectedImprovement,
+        ThompsonSampling,
+        UpperConfidenceBound,
+    )
+    from gptune.core.space import SearchSpace
+    from gptune.errors import GptuneError
+    from gptune.online.tuner import Tuner
+    from gptune.records import Categorical, Decision, Float, Integer
+    from gptune.version import VERSION as __version__
+
+_HOMES = {
+    "Acquisition": "core.criteria",
+    "Actuator": "actuators",
+    "Categorical": "records",
+    "Decision": "records",
+    "Float": "records",
+    "GptuneError": "errors",
+    "Integer": "records",
+    "LogExpectedImprovement": "core.criteria",
+    "Recipe": "configs",
+    "SearchSpace": "core.space",
+    "ThompsonSampling": "core.criteria",
+    "Tuner": "online.tuner",
+    "UpperConfidenceBound": "core.criteria",
+    "optimizer_actuators": "actuators",
+    "value_actuators": "actuators",
+}
+
+__all__ = [
+    "Acquisition",
+    "Actuator",
+    "Categorical",
+    "Decision",
+    "Float",
+    "GptuneError",
+    "Integer",
+    "LogExpectedImprovement",
+    "Recipe",
+    "SearchSpace",
+    "ThompsonSampling",
+    "Tuner",
+    "UpperConfidenceBound",
+    "__version__",
+    "optimizer_actuators",
+    "value_actuators",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("gptune.version").VERSION
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gptune' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"gptune.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

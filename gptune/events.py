@@ -229,6 +229,14 @@ KINDS = frozenset(
 )
 
 
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """When something happened, in the run's own counts."""
+
+    decision: int
+    step: int
+    phase: str
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What every line carries beside its kind's own fields."""
 

@@ -116,6 +116,18 @@ class Proposer:
         self._trials += 1
         return proposal
 
+    def inherit(self, other: "Proposer", values: Mapping[str, Scalar]) -> None:
+        """Take over what a proposer over fewer knobs learnt.
+
+        Args:
+            other: The proposer before.
+            values: The new knobs, and the moves that they had all along.
+        """
+        for observation in other._history.observations:
+            point = {**observation.point, **values}
+            self._history = self._history.add(msgspec.structs.replace(observation, point=point))
+        self._trials, self._region = other._trials, other._region
+
     def _propose(self, request: Request) -> Proposal:
         boxes = self._boxes(request, self._space.encode(request.point))
         if self._trials == 0 and (first := _first(request)):

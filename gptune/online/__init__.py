@@ -1,0 +1,1 @@
+"""Tuning while training: metric in, decision out."""

@@ -1,0 +1,58 @@
+"""Opening a run directory: its name, its log, and what is never the same in two equal runs."""
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gptune.errors import RunDirectoryError
+from gptune.online.clock import Clock
+from gptune.run_directory import EventLog, FileSystem
+
+RUNS = "GPTUNE_RUNS"  # environment variable: where new run directories go; default ./runs
+
+
+def open_log(
+    run_dir: str | Path | None, clock: Clock, file_system: FileSystem | None, *, resume: bool
+) -> EventLog:
+    """Open the log of a run directory, new or to be resumed.
+
+    Args:
+        run_dir: The directory, or ``None`` for ``runs/<UTC time>-<4 hex>``.
+        clock: Tells the time for the log.
+        file_system: The disk.
+        resume: Whether a used directory is meant.
+
+    Raises:
+        RunDirectoryError: If it cannot be written, is owned, or is used and not to be resumed.
+    """
+    path = default_run_dir(clock) if run_dir is None else Path(run_dir)
+    log = EventLog(path, file_system, wall=_wall(path, clock))
+    if log.was_used and not resume:
+        log.close()
+        raise RunDirectoryError(
+            f"run directory {str(path)!r}: already holds a run; pass resume=True and call "
+            "load_state_dict before the first step, or choose another run_dir"
+        )
+    return log
+
+
+def default_run_dir(clock: Clock) -> Path:
+    """Name a new run directory: ``runs/<UTC time>-<4 hex>``, under ``$GPTUNE_RUNS`` if set."""
+    time = datetime.fromtimestamp(clock.now(), UTC).strftime("%Y%m%d-%H%M%S")
+    return Path(os.environ.get(RUNS, "runs")) / f"{time}-{secrets.token_hex(2)}"
+
+
+def _wall(path: Path, clock: Clock) -> Callable[[], Mapping[str, Any]]:
+    """Give each line its time, and the first one of a process also who wrote it and where."""
+    identity: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname(), "run": str(path)}
+
+    def wall() -> Mapping[str, Any]:
+        line = {"time": round(clock.now(), 6), **identity}
+        identity.clear()
+        return line
+
+    return wall

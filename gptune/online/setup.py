@@ -1,0 +1,230 @@
+"""From what the user gave to what the kernel needs: the recipe, and the hands."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+from torch.optim import Optimizer
+
+from gptune.actuators import Actuator, LiveActuator, optimizer_actuators
+from gptune.configs import Group, Knob, Mode, Mutation, Objective, Recipe, make_knob, nearest
+from gptune.configs.knobs import LEARNING_RATE
+from gptune.core.criteria import BY_NAME, Acquisition
+from gptune.errors import ActuatorError, RecipeError
+from gptune.online.decision import Hand
+from gptune.records import Categorical, Float, Integer, Parameter
+
+Space = Mapping[str, tuple[float, float] | Parameter]
+
+FAMILY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(\[\d+\])?")
+DIRECTIONS = {"minimize": "min", "maximize": "max", "min": "min", "max": "max"}
+LATER = (Mode.GUARD, Mode.REPLAY)  # in the schema, not yet built
+
+
+def make_recipe(
+    recipe: Recipe | Mapping[str, Any] | str | Path | None,
+    shorthands: Mapping[str, Any],
+    mode: str | None,
+) -> Recipe:
+    """Build the recipe from a recipe, or from the shorthands, and the mode.
+
+    Args:
+        recipe: A recipe, or plain data of one.
+        shorthands: ``objective``, ``direction`` and ``space`` as given; ``None`` where not.
+        mode: Overrides the recipe's.
+
+    Raises:
+        RecipeError: If both were given, or one of them is wrong.
+    """
+    given = {name: value for name, value in shorthands.items() if value is not None}
+    if isinstance(recipe, str | Path):
+        raise RecipeError(
+            f"recipe: files are not read yet, got {str(recipe)!r}; pass a dict or a Recipe"
+        )
+    if recipe is not None and given:
+        raise RecipeError(
+            f"{', '.join(given)}: must not stand beside recipe=, which says it already; "
+            "leave one of them out"
+        )
+    made = recipe if isinstance(recipe, Recipe) else Recipe.from_dict(recipe or {})
+    if "objective" in given or "direction" in given:
+        made = replace(made, objective=_objective(made.objective, given))
+    if "space" in given:
+        made = replace(made, actuators=_groups(given["space"]))
+    if mode is not None:
+        made = replace(made, mode=parse_mode(mode))
+    if made.mode in LATER:
+        raise RecipeError(
+            f"mode: {made.mode.value!r} is not available yet; use off, observe, suggest or active"
+        )
+    return made
+
+
+def parse_mode(mode: str) -> Mode:
+    """Read a mode.
+
+    Raises:
+        RecipeError: If it is unknown or not available yet.
+    """
+    try:
+        return Mode(mode)
+    except ValueError:
+        hint = nearest(mode, [known.value for known in Mode])
+        raise RecipeError(f"mode: must be a known mode, got {mode!r}; {hint}") from None
+
+
+def list_actuators(given: Optimizer | Iterable[Actuator]) -> list[Actuator]:
+    """List the actuators of an optimizer, or check a list of them.
+
+    Raises:
+        ActuatorError: If something else was given, or two knobs have one name.
+    """
+    if isinstance(given, Optimizer):
+        return list(optimizer_actuators(given))
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+        raise ActuatorError(
+            "optimizer: must be a torch.optim.Optimizer or a list of actuators, "
+            f"got {type(given).__name__}; wrap values with gptune.value_actuators"
+        )
+    actuators = list(given)
+    names = [check_actuator(actuator) for actuator in actuators]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ActuatorError(
+            f"optimizer: two actuators are called {twice[0]!r}; give one of them another name"
+        )
+    return actuators
+
+
+def check_actuator(actuator: object) -> str:
+    """Check that an object is an actuator; gives its name.
+
+    Raises:
+        ActuatorError: Naming what is missing.
+    """
+    if not isinstance(actuator, Actuator):
+        members = ("name", "describe_space", "read", "snapshot", "validate", "apply", "restore")
+        missing = [member for member in members if not hasattr(actuator, member)]
+        raise ActuatorError(
+            f"actuator: {type(actuator).__name__} lacks {', '.join(missing)}; "
+            "see gptune.Actuator for what each must do"
+        )
+    if not isinstance(actuator.name, str) or not FAMILY.fullmatch(actuator.name):
+        raise ActuatorError(
+            f"actuator: name must look like 'group.knob', got {actuator.name!r}; e.g. 'loss.aux'"
+        )
+    return actuator.name
+
+
+def choose_acquisition(given: str | Acquisition | None) -> Acquisition | None:
+    """Find the criterion that was named, or check the one that was given.
+
+    Raises:
+        RecipeError: If it is neither a known name nor a callable.
+    """
+    if given is None or (callable(given) and not isinstance(given, type)):
+        return given
+    if isinstance(given, str) and given in BY_NAME:
+        return BY_NAME[given]
+    raise RecipeError(
+        f"acquisition: must be one of {', '.join(BY_NAME)}, or a callable (model, best) -> "
+        f"acquisition function, got {given!r}"
+    )
+
+
+def check_counts(total_steps: int | None, seed: int) -> None:
+    """Check the two whole numbers that a Tuner is given.
+
+    Raises:
+        RecipeError: Naming the one that is wrong.
+    """
+    if total_steps is not None and (type(total_steps) is not int or total_steps < 1):
+        raise RecipeError(f"total_steps: must be a count >= 1 [steps], got {total_steps!r}")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise RecipeError(f"seed: must be a whole number in [0, 2**63), got {seed!r}")
+
+
+def make_hands(recipe: Recipe, actuators: Iterable[Actuator]) -> dict[str, Hand]:
+    """Join the recipe's knobs with the actuators that are there; the others are left alone.
+
+    An optimizer's knobs move only if the recipe names them. Values that were handed over move
+    within their own range unless the recipe names some of their group.
+
+    Raises:
+        RecipeError: If the recipe names a knob that is not there, or the two do not fit.
+    """
+    there = {actuator.name: actuator for actuator in actuators}
+    mutations = recipe.mutations()
+    for family, mutation in mutations.items():
+        if family not in there and mutation != LEARNING_RATE:
+            hint = nearest(family, there)
+            raise RecipeError(f"actuators.{family}: no such knob is attached; {hint}")
+    hands = {}
+    for family, actuator in there.items():
+        chosen = mutations.get(family) or _implied(recipe, actuator)
+        if chosen is not None:
+            hands[family] = Hand(actuator, _knob(actuator, chosen))
+    return hands
+
+
+def _implied(recipe: Recipe, actuator: Actuator) -> Mutation | None:
+    if isinstance(actuator, LiveActuator):
+        return None
+    group = recipe.actuators.get(actuator.name.partition(".")[0], Group())
+    named = group.mutations or group.keys
+    return None if named or not group.enabled else Mutation(mode="set")
+
+
+def _knob(actuator: Actuator, mutation: Mutation) -> Knob:
+    if isinstance(actuator, LiveActuator) and mutation.mode != "mult":
+        raise RecipeError(
+            f"actuators.{actuator.name}.mode: must be mult, for an optimizer's value follows the "
+            f"user's schedule, got {mutation.mode!r}; give bounds of a multiplier as (low, high)"
+        )
+    return make_knob(actuator.name, mutation, actuator.describe_space(), actuator.read())
+
+
+def _objective(default: Objective, given: Mapping[str, Any]) -> Objective:
+    direction = given.get("direction", "minimize")
+    if direction not in DIRECTIONS:
+        hint = nearest(direction, DIRECTIONS)
+        raise RecipeError(f"direction: must be minimize or maximize, got {direction!r}; {hint}")
+    name = given.get("objective", default.primary)
+    if not isinstance(name, str) or not name:
+        raise RecipeError(f"objective: must name a metric, got {name!r}; e.g. 'val/loss'")
+    return replace(default, primary=name, mode=DIRECTIONS[direction])
+
+
+def _groups(space: Space) -> dict[str, Group]:
+    if not isinstance(space, Mapping) or not space:
+        raise RecipeError(
+            f"space: must map names to (low, high) or gptune.Float and friends, got {space!r}"
+        )
+    groups: dict[str, dict[str, Mutation]] = {}
+    for name, parameter in space.items():
+        family = name if "." in name else f"opt.{name}"
+        group, _, knob = family.partition(".")
+        members = groups.setdefault(group, {})
+        if knob in members:
+            raise RecipeError(f"space: {name!r} and another entry are the same knob; keep one")
+        members[knob] = _mutation(name, parameter)
+    return {group: Group(mutations=members) for group, members in groups.items()}
+
+
+def _mutation(name: str, parameter: object) -> Mutation:
+    if isinstance(parameter, Categorical):
+        return Mutation(mode="set")
+    if isinstance(parameter, Float | Integer):
+        return Mutation(mode="set", bounds=(float(parameter.low), float(parameter.high)))
+    is_pair = isinstance(parameter, tuple | list) and len(parameter) == 2
+    if not is_pair or not all(type(end) in (int, float) for end in parameter):  # type: ignore[attr-defined]
+        raise RecipeError(
+            f"space.{name}: must be (low, high), gptune.Float, Integer or Categorical, "
+            f"got {parameter!r}"
+        )
+    try:
+        return Mutation(bounds=tuple(map(float, parameter)))  # type: ignore[call-overload]
+    except RecipeError as error:
+        raise RecipeError(f"space.{name}.{error}") from error

@@ -1,0 +1,82 @@
+"""What one decision sees of the world: every part of it is read once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from gptune.actuators import LiveActuator
+from gptune.configs import Objective, nearest
+from gptune.events import KnobReading
+from gptune.online.decision import Hand, Seen
+from gptune.online.evaluation import evaluate_mean
+from gptune.online.foreign import foreign_call
+from gptune.online.metrics import Source, collect, is_set
+from gptune.records import Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Which metrics count, and how to get the objective when none are reported."""
+
+    objective: Objective
+    evaluate: Callable[[], Any] | None = None
+    model: nn.Module | None = None
+
+
+def look(
+    sight: Sight,
+    hands: Mapping[str, Hand],
+    point: Mapping[str, Scalar],
+    reported: tuple[Source | None, int],
+) -> Seen:
+    """Read the reported metrics and where every knob stands.
+
+    Args:
+        sight: Which metrics count.
+        hands: The knobs; what a failed step left scaled is healed first.
+        point: Their moves in force.
+        reported: The metrics, or ``None`` to call ``evaluate``; and the step.
+    """
+    source, step = reported
+    for hand in hands.values():
+        if isinstance(hand.actuator, LiveActuator):
+            foreign_call(hand.actuator.heal)
+    objective = sight.objective
+    found = _evaluation(sight) if source is None else source
+    return Seen(
+        step=step,
+        objective=collect(found, objective.primary),
+        backups={name: collect(found, name) for name in objective.backup_metrics},
+        anomaly=is_set(found, "anomaly"),
+        knobs={family: _stand(hand, point[family]) for family, hand in hands.items()},
+    )
+
+
+def absence(objective: str, reported: Source | None) -> str:
+    """Say that the objective was not reported, what was, and what was probably meant."""
+    names = [str(name) for name in reported] if isinstance(reported, Mapping) else []
+    hint = nearest(objective, names) if names else "pass it to report()"
+    listed = ", ".join(names) or "nothing"
+    return (
+        f"the objective {objective!r} was not reported, so nothing is tuned; "
+        f"reported: {listed}; {hint}"
+    )
+
+
+def _evaluation(sight: Sight) -> Source:
+    def source(name: str, default: Any) -> Any:
+        if name != sight.objective.primary or sight.evaluate is None:
+            return default
+        return evaluate_mean(sight.evaluate, sight.model)
+
+    return source
+
+
+def _stand(hand: Hand, move: Scalar) -> KnobReading:
+    actuator = hand.actuator
+    if isinstance(actuator, LiveActuator):
+        scheduled = foreign_call(actuator.scheduled).value
+        return KnobReading(move, scheduled, foreign_call(actuator.effective).value)
+    return KnobReading(move, None, foreign_call(actuator.read).value)

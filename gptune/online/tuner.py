@@ -1,0 +1,434 @@
+"""The Tuner: holds the state, talks to the world; the one place where the rooms meet."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+import torch
+from msgspec.structs import replace
+from torch import nn
+from torch.optim import Optimizer
+
+from gptune.actuators import Actuator, LiveActuator
+from gptune.configs import Mode, Recipe
+from gptune.core.criteria import Acquisition
+from gptune.core.proposer import Proposer, Randomness
+from gptune.core.space import SearchSpace
+from gptune.errors import StateError
+from gptune.events import Closed, ModeChanged, Moment, Opened
+from gptune.online.asking import consult
+from gptune.online.checkpoint import Checkpoint, Mark, put_values, read_checkpoint
+from gptune.online.clock import Clock, SystemClock
+from gptune.online.collective import Broadcast, alone
+from gptune.online.decision import (
+    Hand,
+    KernelConfig,
+    KernelState,
+    Plan,
+    Saved,
+    Seen,
+    carry_out,
+    describe,
+    leave,
+    plan,
+    settle,
+    start_point,
+)
+from gptune.online.foreign import Answer, foreign_call
+from gptune.online.metrics import Source
+from gptune.online.opening import open_log
+from gptune.online.setup import (
+    Space,
+    check_actuator,
+    check_counts,
+    choose_acquisition,
+    list_actuators,
+    make_hands,
+    make_recipe,
+    parse_mode,
+)
+from gptune.online.sight import Sight, absence, look
+from gptune.records import Action, Decision, Proposal, Reason, Request, Told
+from gptune.run_directory import EventLog, FileSystem
+from gptune.version import VERSION
+
+logger = logging.getLogger("gptune")
+Batch = TypeVar("Batch")
+
+
+class Tuner:
+    """Tunes hyperparameters while a model trains, and undoes what does not help.
+
+    Call `step` after each optimizer step and `report` at each evaluation; nothing else changes in
+    a training loop. See the README for a quick start.
+
+    Args:
+        optimizer: A torch optimizer, or a list of actuators (lists add up with ``+``).
+        objective: Name of the metric to improve; ``recipe.objective.primary`` by default.
+        direction: ``minimize`` or ``maximize``.
+        space: Name -> ``(low, high)`` multipliers on the schedule (``lr`` means ``opt.lr``), or
+            `Float`, `Integer`, `Categorical` for values. Only what is named moves.
+        acquisition: ``log_ei``, ``ucb``, ``thompson``, a built-in, or ``(model, best) ->`` BoTorch
+            acquisition function.
+        recipe: Plain data or a `Recipe`; an error beside the three shorthands above.
+        model: Its train or eval mode is kept while ``evaluate`` runs.
+        scheduler: The learning-rate scheduler, for resume of the training state.
+        evaluate: Gives the objective when `report` is called without metrics: one loss, or losses
+            per example of shape ``(m,)``; lower is better.
+        total_steps: Optimizer steps of the whole run [steps], if known.
+        run_dir: Where ``events.jsonl`` goes; ``runs/<UTC time>-<4 hex>`` by default.
+        mode: off | observe | suggest | active; overrides the recipe's.
+        seed: Of all of gptune's own chance; torch's is left alone.
+        resume: Open a used ``run_dir``; `load_state_dict` must come before the first step.
+        clock: Tells the time for logs; no decision depends on it.
+        file_system: The disk.
+        randomness: Where the proposer's chance comes from, instead of ``seed``.
+        broadcast: Hands rank 0's plan to all ranks.
+
+    Raises:
+        RecipeError: If the recipe or a shorthand is wrong.
+        ActuatorError: If there is nothing that could be tuned, or a knob is wrong.
+        RunDirectoryError: If the run directory cannot be written, is owned, or is used.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer | Iterable[Actuator],
+        *,
+        objective: str | None = None,
+        direction: str | None = None,
+        space: Space | None = None,
+        acquisition: str | Acquisition | None = None,
+        recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+        model: nn.Module | None = None,
+        scheduler: Any | None = None,
+        evaluate: Callable[[], Any] | None = None,
+        total_steps: int | None = None,
+        run_dir: str | Path | None = None,
+        mode: str | None = None,
+        seed: int = 0,
+        resume: bool = False,
+        clock: Clock | None = None,
+        file_system: FileSystem | None = None,
+        randomness: Randomness | None = None,
+        broadcast: Broadcast = alone,
+    ) -> None:
+        shorthands = {"objective": objective, "direction": direction, "space": space}
+        self.recipe = make_recipe(recipe, shorthands, mode)
+        self._acquisition = choose_acquisition(acquisition)
+        self._scheduler = scheduler
+        self._sight = Sight(self.recipe.objective, evaluate, model)
+        check_counts(total_steps, seed)
+        self._seed, self._randomness, self._broadcast = seed, randomness, broadcast
+        self._clock = clock or SystemClock()
+        self._hands = make_hands(self.recipe, list_actuators(optimizer))
+        knobs = {family: hand.knob for family, hand in self._hands.items()}
+        self._config = KernelConfig(recipe=self.recipe, knobs=knobs, total_steps=total_steps)
+        self._state = KernelState(mode=self.recipe.mode, point=start_point(self._config))
+        self._proposer = self._make_proposer()
+        self._saved: dict[str, Saved] = {}
+        self._caught: list[Exception] = []
+        self._steps = 0
+        self._warned = self._closed = False
+        self._log: EventLog | None = None
+        self._waits_for_state = False
+        self._open = lambda: open_log(run_dir, self._clock, file_system, resume=resume)
+        if self.mode is not Mode.OFF:
+            self._start()
+
+    @property
+    def mode(self) -> Mode:
+        """What gptune may do now."""
+        return self._state.mode
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps counted so far [steps]."""
+        return self._steps
+
+    @property
+    def run_dir(self) -> Path | None:
+        """Where the run's log is; ``None`` while the mode is off."""
+        return self._log.directory if self._log else None
+
+    @property
+    def log_ok(self) -> bool:
+        """Whether the disk takes what is written; if not, tuning has stopped."""
+        return self._log is None or self._log.failure is None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The move in force of every knob: multipliers for an optimizer's."""
+        return dict(self._state.point)
+
+    def step(self, loss: object = None) -> None:
+        """Count one optimizer step; call it right after ``optimizer.step()``.
+
+        Costs well under a microsecond, does nothing to ``loss``, and never synchronises a device.
+
+        Args:
+            loss: The training loss; not looked at in this version.
+
+        Raises:
+            StateError: If the run is being resumed and `load_state_dict` was not called yet.
+        """
+        if self._waits_for_state:
+            self._refuse("step")
+        self._steps += 1
+
+    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield a loader's batches, as many as it has."""
+        yield from loader
+
+    def report(self, metrics: Source | None = None) -> Decision:
+        """Report metrics: one decision.
+
+        Args:
+            metrics: A mapping, or a callable ``(name, default) -> value``. ``None`` calls
+                ``evaluate``. An entry ``anomaly`` that is true blocks the decision.
+
+        Returns:
+            What was decided; ``str()`` of it is one line.
+
+        Raises:
+            StateError: If the Tuner is closed, waits for `load_state_dict`, or has no
+                ``evaluate`` and no metrics were given.
+        """
+        if self._waits_for_state or self._closed:
+            self._refuse("report")
+        if metrics is None and self._sight.evaluate is None:
+            raise StateError(
+                "report: needs metrics, for the Tuner has no evaluate; pass e.g. "
+                f"report({{{self.recipe.objective.primary!r}: value}}), or evaluate= to the Tuner"
+            )
+        if self.mode is Mode.OFF:
+            return Decision(number=0, step=self._steps, verdict=Action.OBSERVED)
+        begin = self._clock.elapsed()
+        self._caught = []
+        seen = look(self._sight, self._hands, self._state.point, (metrics, self._steps))
+        self._warn_of_absence(seen, metrics)
+        planned = foreign_call(lambda: plan(self._config, self._state, seen, self._propose))
+        if planned.value is None:
+            decision = self._stop(planned)
+        else:
+            self._state, made = planned.value
+            decision = self._act(self._broadcast(made), seen)
+        seconds = {"total": self._clock.elapsed() - begin}
+        decision = msgspec.structs.replace(decision, seconds=seconds)
+        self._answer_for(self._caught)
+        return decision
+
+    def register(self, actuator: Actuator) -> None:
+        """Add a knob later; earlier observations count with the value that it has now.
+
+        Raises:
+            ActuatorError: If it is no actuator, or its name is taken.
+        """
+        name = check_actuator(actuator)
+        list_actuators([*(hand.actuator for hand in self._hands.values()), actuator])
+        added = make_hands(self.recipe, [actuator])
+        if name not in added:
+            return
+        self._hands.update(added)
+        knobs = {**self._config.knobs, name: added[name].knob}
+        self._config = replace(self._config, knobs=knobs)
+        start = start_point(self._config)[name]
+        self._state = replace(self._state, point={**self._state.point, name: start})
+        old, self._proposer = self._proposer, self._make_proposer()
+        if old is not None and self._proposer is not None:
+            self._proposer.inherit(old, {name: start})
+        self._attach()
+
+    def set_mode(self, mode: str) -> None:
+        """Change the mode; leaving active puts an unjudged change back first.
+
+        Raises:
+            RecipeError: If the mode is unknown or not available yet.
+        """
+        new = make_recipe(self.recipe, {}, parse_mode(mode)).mode
+        old = self.mode
+        if self._closed or new is old:
+            return
+        self._state = replace(self._state, mode=new)
+        if self._log is None:
+            self._start()
+        elif old is Mode.ACTIVE:
+            self._resolve(Reason.LEFT_ACTIVE)
+        if self._log is not None:
+            self._log.append(self._moment(), ModeChanged(old=old, new=new))
+        self._attach()
+
+    def close(self) -> None:
+        """Put back what is unjudged, remove all hooks, give the run directory back."""
+        if self._closed:
+            return
+        if self._log is not None and not self._waits_for_state:
+            self._resolve(Reason.CLOSED)
+            self._log.append(self._moment(), Closed(decisions=self._state.decision), durable=True)
+        self._closed = True
+        for actuator in self._live():
+            foreign_call(actuator.detach)
+        if self._log is not None:
+            self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that is needed to go on: JSON-able, versioned, without weights.
+
+        Save it in the training checkpoint; it loads with ``torch.load(weights_only=True)``.
+        """
+        log = self._log
+        return Checkpoint(
+            seed=self._seed,
+            steps=self._steps,
+            recipe=self.recipe.to_dict(),
+            knobs=self._config.knobs,
+            kernel=self._state,
+            proposer=self._proposer.state_dict() if self._proposer else None,
+            log=Mark(seq=log.seq, generation=log.generation) if log else None,
+        ).to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was called, the mode and the values of all knobs included.
+
+        Lines that the log holds beyond that point are superseded by a ``rewind``.
+
+        Raises:
+            StateError: If the state does not fit this Tuner; nothing is changed then.
+        """
+        read = read_checkpoint(state, self.recipe, set(self._hands))
+        log = self._log
+        if log is not None and log.was_used and (read.log is None or read.log.seq > log.seq):
+            raise StateError(
+                "state_dict: is newer than the log of this run directory, or was saved in mode "
+                "off; open the run_dir that it was saved with"
+            )
+        self._hands = {f: Hand(h.actuator, read.knobs[f]) for f, h in self._hands.items()}
+        self._config = replace(self._config, knobs=read.knobs)
+        kernel = read.kernel if self.mode is not Mode.OFF else replace(read.kernel, mode=Mode.OFF)
+        self._state, self._steps, self._seed = kernel, read.steps, read.seed
+        self._proposer = self._make_proposer()
+        if self._proposer is not None and read.proposer is not None:
+            self._proposer.load_state_dict(read.proposer)
+        self._saved = put_values(read.kernel, self._hands)
+        if log is not None and log.was_used and read.log is not None:
+            log.rewind(read.log.seq, self._moment())
+        self._waits_for_state = False
+
+    # --- inside ---------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Take the run directory, say what will be tuned, and watch the optimizer."""
+        self._log = self._open()
+        self._waits_for_state = self._log.was_used
+        opened = Opened(
+            recipe=self.recipe.to_dict(),
+            seed=self._seed,
+            knobs={f: msgspec.to_builtins(hand.knob) for f, hand in self._hands.items()},
+            resumed=self._log.was_used,
+            versions={"gptune": VERSION, "torch": str(torch.__version__)},
+        )
+        self._log.append(self._moment(), opened, durable=True)
+        if not self._hands:
+            logger.warning("gptune: no knob is attached, so nothing will be tuned, only observed")
+        self._attach()
+
+    def _propose(self, told: Told | None, request: Request | None) -> Answer[Proposal] | None:
+        if self._proposer is None:
+            return None
+        answer = consult(self._proposer, told, request)
+        self._caught.extend([answer.error] if answer.error else [])
+        return answer if request is not None else None
+
+    def _act(self, made: Plan, seen: Seen) -> Decision:
+        assert self._log is not None
+        done = carry_out(made, self._log, self._hands, self._saved)
+        self._saved = done.saved
+        self._state = settle(self._config, self._state, made, done.outcome)
+        self._caught.extend(done.errors)
+        for message in done.outcome.messages:
+            logger.warning("gptune: decision %d: %s", self._state.decision, message)
+        value = seen.objective.value if seen.objective.fault is None else None
+        return describe(made, done.outcome, value)
+
+    def _stop(self, failure: Answer[Any]) -> Decision:
+        """Stop tuning on account of gptune's own failure; training goes on."""
+        logger.error("gptune: tuning stops: %s", failure.message, exc_info=failure.error)
+        self._caught.extend([failure.error] if failure.error else [])
+        self.set_mode(Mode.OBSERVE)
+        step, number = self._steps, self._state.decision
+        reasons = (Reason.PROPOSER_FAILED,)
+        return Decision(number=number, step=step, verdict=Action.BLOCKED, reasons=reasons)
+
+    def _answer_for(self, caught: list[Exception]) -> None:
+        """Do what ``safety.on_error`` says of failures that were contained."""
+        if not caught:
+            return
+        policy = self.recipe.safety.on_error
+        for error in caught:
+            logger.warning("gptune: contained %s: %s", type(error).__name__, error)
+        if policy == "disable":
+            self.set_mode(Mode.OBSERVE)
+        elif policy == "raise":
+            raise caught[0]
+
+    def _resolve(self, reason: Reason) -> None:
+        """Put the open change back because tuning stops here."""
+        assert self._log is not None
+        self._state, made = leave(self._config, self._state, self._steps, reason)
+        done = carry_out(made, self._log, self._hands, self._saved)
+        self._saved = {}
+        self._state = settle(self._config, self._state, made, done.outcome)
+
+    def _warn_of_absence(self, seen: Seen, metrics: Source | None) -> None:
+        if seen.objective.fault is Reason.MISSING and not self._warned:
+            self._warned = True
+            logger.warning("gptune: %s", absence(self.recipe.objective.primary, metrics))
+
+    def _make_proposer(self) -> Proposer | None:
+        spaces = {family: knob.space for family, knob in self._config.knobs.items()}
+        if not spaces:
+            return None
+        return Proposer(
+            SearchSpace(spaces),
+            self.recipe.search,
+            seed=self._seed,
+            acquisition=self._acquisition,
+            randomness=self._randomness,
+        )
+
+    def _live(self) -> list[LiveActuator]:
+        actuators = (hand.actuator for hand in self._hands.values())
+        return [actuator for actuator in actuators if isinstance(actuator, LiveActuator)]
+
+    def _attach(self) -> None:
+        for actuator in self._live():
+            if self.mode is Mode.OFF:
+                actuator.detach()
+            else:
+                actuator.attach()
+
+    def _moment(self) -> Moment:
+        phase = self.recipe.phase_at(self._steps, self._config.total_steps)
+        return Moment(decision=self._state.decision, step=self._steps, phase=phase)
+
+    def _refuse(self, call: str) -> None:
+        if self._closed:
+            raise StateError(f"{call}: the Tuner is closed; make a new one to go on")
+        raise StateError(
+            f"{call}: the run directory holds a run that is to be resumed; "
+            "call load_state_dict first, or choose another run_dir"
+        )

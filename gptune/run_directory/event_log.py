@@ -1,0 +1,203 @@
+"""``events.jsonl``: append, repair, read, rewind. The only owner of the format on the disk.
+
+The file is append-only. A line is written whole or not at all: a torn tail, left by a death in
+the middle of a write, is cut off when the log is opened again. A resumed run does not delete what
+came after its checkpoint; it appends ``rewind``, and readers of the *effective* log leave the
+superseded lines out.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gptune.errors import EventLogError, RunDirectoryError
+from gptune.events import ORIGIN, Envelope, Event, Line, Moment, Rewind, checksum_of, decode, encode
+from gptune.run_directory.file_system import Disk, FileSystem
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A line's number and generation."""
+
+    seq: int
+    generation: int
+
+
+EVENTS, LOCK = "events.jsonl", "lock"
+
+
+class EventLog:
+    """The event log of one run directory, opened for writing by its one owner.
+
+    A failing disk never raises out of `append`: the log counts as failed from then on, appends
+    nothing more, and says why in `failure`. What was written before stays readable.
+
+    Args:
+        directory: The run directory; made if there is none.
+        file_system: The disk.
+        wall: Gives all that may differ between two equal runs; called once a line.
+
+    Raises:
+        RunDirectoryError: If the directory cannot be written, or a live process owns it.
+        EventLogError: If ``events.jsonl`` holds a whole line that gptune did not write.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        file_system: FileSystem | None = None,
+        wall: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        self.directory = directory
+        self.failure: str | None = None
+        self._files = file_system or Disk()
+        self._wall = wall
+        self._path = directory / EVENTS
+        self._lock: int | None = None
+        self._handle: int | None = None
+        try:
+            self._files.make_directory(directory)
+            self._lock = self._own()
+            lines = self._repair()
+            self._handle = self._files.open_append(self._path)
+            self._files.sync_directory(directory)
+        except OSError as error:
+            self.close()
+            raise RunDirectoryError(
+                f"run directory {str(directory)!r}: cannot be written ({error}); "
+                "choose another with run_dir="
+            ) from error
+        except EventLogError:
+            self.close()
+            raise
+        self.was_used = bool(lines)
+        self._checksum = checksum_of(lines[-1]) if lines else ORIGIN
+        self.seq, self.generation = _where(lines)
+
+    def append(self, moment: Moment, event: Event, *, durable: bool = False) -> bool:
+        """Write one line.
+
+        Args:
+            moment: Decision, step and phase.
+            event: The event.
+            durable: Return only when the line survives a loss of power.
+
+        Returns:
+            Whether the line was written. Once ``False``, always ``False``.
+        """
+        if self.failure is not None or self._handle is None:
+            return False
+        number = self.seq + 1
+        envelope = Envelope(
+            seq=number,
+            generation=self.generation,
+            decision=moment.decision,
+            step=moment.step,
+            phase=moment.phase,
+        )
+        line = encode(envelope, event, self._wall(), self._checksum)
+        try:
+            self._write(line)
+            if durable:
+                self._files.sync(self._handle)
+        except OSError as error:
+            self.failure = str(error)
+            return False
+        self.seq, self._checksum = number, checksum_of(line)
+        return True
+
+    def rewind(self, to: int, moment: Moment) -> bool:
+        """Supersede all lines after number ``to``; numbers go on, the generation rises.
+
+        Raises:
+            EventLogError: If there is no line ``to``.
+        """
+        if not 0 <= to <= self.seq:
+            raise EventLogError(f"rewind: line {to} does not exist, the last one is {self.seq}")
+        self.generation += 1
+        return self.append(moment, Rewind(to=to), durable=True)
+
+    def close(self) -> None:
+        """Give the directory back; calling it twice is calling it once."""
+        handles, self._handle, self._lock = (self._handle, self._lock), None, None
+        for handle in handles:
+            if handle is not None:
+                try:
+                    self._files.close(handle)
+                except OSError as error:
+                    self.failure = self.failure or str(error)
+
+    def _own(self) -> int:
+        path = self.directory / LOCK
+        handle = self._files.lock(path)
+        if handle is None:
+            owner = self._files.read(path).decode(errors="replace").strip() or "unknown"
+            raise RunDirectoryError(
+                f"run directory {str(self.directory)!r}: is owned by the live process {owner}; "
+                "close that run first, or choose another run_dir"
+            )
+        return handle
+
+    def _repair(self) -> list[bytes]:
+        """Cut off a torn tail; give the whole lines, each of them checked."""
+        data = self._files.read(self._path)
+        whole = data[: data.rfind(b"\n") + 1]
+        lines = whole.split(b"\n")[:-1]
+        check(lines)
+        if len(whole) < len(data):
+            self._files.truncate(self._path, len(whole))
+        return lines
+
+    def _write(self, line: bytes) -> None:
+        assert self._handle is not None
+        while line:
+            line = line[self._files.write(self._handle, line) :]
+
+
+def check(lines: Iterable[bytes]) -> list[Line]:
+    """Read whole lines and check the chain of checksums; unknown kinds are left out.
+
+    Raises:
+        EventLogError: Naming the line and what is wrong with it.
+    """
+    previous, read = ORIGIN, []
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = decode(line, previous)
+            previous = checksum_of(line)
+        except EventLogError as error:
+            raise EventLogError(f"events.jsonl, line {number}: {error}") from error
+        if entry is not None:
+            read.append(entry)
+    return read
+
+
+def read_events(directory: Path, file_system: FileSystem | None = None) -> list[Line]:
+    """Read all whole lines of a run's log; a torn tail is left out, and left alone.
+
+    Raises:
+        EventLogError: If a whole line is not what gptune wrote, or the chain is broken.
+    """
+    data = (file_system or Disk()).read(directory / EVENTS)
+    return check(data.split(b"\n")[:-1])
+
+
+def effective(lines: Iterable[Line]) -> list[Line]:
+    """Leave out what a later ``rewind`` superseded, and the ``rewind`` lines themselves."""
+    kept: list[Line] = []
+    for line in lines:
+        if isinstance(line.event, Rewind):
+            to = line.event.to
+            kept = [entry for entry in kept if entry.envelope.seq <= to]
+        else:
+            kept.append(line)
+    return kept
+
+
+def _where(lines: list[bytes]) -> tuple[int, int]:
+    """Give the last line's number and generation, whatever its kind."""
+    if not lines:
+        return 0, 0
+    last = msgspec.json.decode(lines[-1], type=Place)
+    return last.seq, last.generation

@@ -1,0 +1,105 @@
+"""The few things that gptune asks of a disk, so that a test can be the disk."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Protocol
+
+
+class FileSystem(Protocol):
+    """A disk. Every method may raise `OSError`."""
+
+    def make_directory(self, path: Path) -> None:
+        """Make a directory and its parents, if there is none."""
+        ...
+
+    def read(self, path: Path) -> bytes:
+        """Give a file's bytes; a file that does not exist is empty."""
+        ...
+
+    def open_append(self, path: Path) -> int:
+        """Open a file for appending, making it if there is none; gives a handle."""
+        ...
+
+    def write(self, handle: int, data: bytes) -> int:
+        """Append some of the data; gives how many bytes were taken, maybe not all."""
+        ...
+
+    def sync(self, handle: int) -> None:
+        """Return only when what was written survives a loss of power."""
+        ...
+
+    def close(self, handle: int) -> None:
+        """Give a handle back."""
+        ...
+
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut a file to its first ``size`` bytes."""
+        ...
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the names in a directory survive a loss of power."""
+        ...
+
+    def lock(self, path: Path) -> int | None:
+        """Take a lock that the process's end releases; ``None`` when another holds it."""
+        ...
+
+
+class Disk:
+    """The real one."""
+
+    def make_directory(self, path: Path) -> None:
+        """Make a directory and its parents, if there is none."""
+        path.mkdir(parents=True, exist_ok=True)
+
+    def read(self, path: Path) -> bytes:
+        """Give a file's bytes; a file that does not exist is empty."""
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def open_append(self, path: Path) -> int:
+        """Open a file for appending, making it if there is none; gives a handle."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def write(self, handle: int, data: bytes) -> int:
+        """Append some of the data; gives how many bytes were taken, maybe not all."""
+        return os.write(handle, data)
+
+    def sync(self, handle: int) -> None:
+        """Return only when what was written survives a loss of power."""
+        os.fsync(handle)
+
+    def close(self, handle: int) -> None:
+        """Give a handle back; a lock taken through it is released."""
+        os.close(handle)
+
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut a file to its first ``size`` bytes."""
+        os.truncate(path, size)
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the names in a directory survive a loss of power."""
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def lock(self, path: Path) -> int | None:
+        """Take a lock that the process's end releases; ``None`` when another holds it.
+
+        The file names the owner for people; the lock itself is the kernel's, so that a dead
+        owner never blocks. Local disks only: network file systems do not keep such locks.
+        """
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        os.truncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        return handle
