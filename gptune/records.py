@@ -221,6 +221,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         free: The knobs that may move.
         joint: Move all of them at once instead of one.
         centers: Name -> where its first proposal should lie.
+        upward: Knobs whose start-up trials only go up: learning rates after the start, for a
+            short look at a lower one proves little.
     """
 
     number: int
@@ -229,6 +231,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     free: tuple[str, ...]
     joint: bool = False
     centers: dict[str, float] = {}
+    upward: tuple[str, ...] = ()
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,7 +258,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         penalty: How far the backup metrics left their forecasts [metric units].
         probability: Probability that gain - penalty is above epsilon; ``None`` without forecast.
         regressions: Consecutive decisions, this one included, that regressed [decisions].
-        lowers_rate: Whether the segment ran at a lower learning rate than before.
+        lowers_guarded_rate: Whether it ran at a lower learning rate, where that needs more proof.
     """
 
     gain: float
@@ -263,7 +266,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     penalty: float = 0.0
     probability: float | None = None
     regressions: int = 0
-    lowers_rate: bool = False
+    lowers_guarded_rate: bool = False
 
 
 class Verdict(msgspec.Struct, frozen=True):

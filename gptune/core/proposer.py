@@ -129,11 +129,12 @@ class Proposer:
         self._trials, self._region = other._trials, other._region
 
     def _propose(self, request: Request) -> Proposal:
-        boxes = self._boxes(request, self._space.encode(request.point))
+        boxes = self._boxes(request)
         if self._trials == 0 and (first := _first(request)):
             return Proposal(point=first, source="startup")
         chance = self._chance()
         if chance is not None:
+            boxes = self._boxes(request, request.upward if chance == "startup" else ())
             return self._random(request, boxes, chance)
         data = self._history.data(self._space, self._config.decay)
         surrogate = fit(data, self._last) if data.y.numel() >= LEAST_FITTED else None
@@ -175,8 +176,9 @@ class Proposer:
         place = self._space.snap((low + unit * (high - low)).unsqueeze(0))[0]
         return Proposal(point=self._moves(request, place), source=source)
 
-    def _boxes(self, request: Request, center: Tensor) -> list[Box]:
+    def _boxes(self, request: Request, upward: tuple[str, ...] = ()) -> list[Box]:
         """Give the boxes to search: one for all free knobs together, or one for each."""
+        center = self._space.encode(request.point)
         region = self._config.trust_region
         low, high = trust_region.bounds(region, self._region, center)
         held = (center.clone(), center.clone())
@@ -189,7 +191,8 @@ class Proposer:
                 side = (torch.zeros_like(center[part]), torch.ones_like(center[part]))
             else:
                 ends = [self._space.place(name, end) for end in request.limits[name]]
-                side = (low[part].clamp(*ends), high[part].clamp(*ends))
+                floor = center[part] if name in upward else low[part].clamp(*ends)
+                side = (floor, high[part].clamp(*ends))
             for box in (boxes[request.free.index(name)], joint):
                 box[0][part], box[1][part] = side
         return [joint] if request.joint else boxes

@@ -8,7 +8,7 @@ from gptune.configs import Acceptance
 from gptune.online.forecast import NORMAL, Forecast, forecast, probability_above
 from gptune.records import Change, Evidence, Reading
 
-WINDOW = 8  # newest undisturbed values a forecast rests on; older ones belong to another slope
+WINDOW = 6  # newest undisturbed values a forecast rests on; older ones belong to another slope
 START = 0.05  # fraction of training after which a short look at a lower rate is not trusted
 FREE = 2.0  # deviations that a backup metric may leave its forecast without a penalty
 
@@ -78,10 +78,14 @@ def backup_penalty(
     return total
 
 
-def lowers_rate(changes: tuple[Change, ...], rates: set[str], step: int, total: int | None) -> bool:
-    """Say whether a segment runs at a lower learning rate, after the start of training."""
-    late = total is None or step > START * total
-    return late and any(c.family in rates and c.new < c.old for c in changes)  # type: ignore[operator]
+def is_late(step: int, total: int | None) -> bool:
+    """Say whether training is past its start; an unknown total counts as past."""
+    return total is None or step > START * total
+
+
+def lowers(changes: tuple[Change, ...], rates: tuple[str, ...]) -> bool:
+    """Say whether a change lowers one of the learning rates."""
+    return any(c.family in rates and c.new < c.old for c in changes)  # type: ignore[operator]
 
 
 def mad_reach(outlook: Forecast) -> float:

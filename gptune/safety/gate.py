@@ -64,8 +64,7 @@ def _weigh(acceptance: Acceptance, evidence: Evidence) -> Reason:
         return Reason.NO_FORECAST
     if not evidence.probability >= acceptance.probability:
         return Reason.NO_GAIN
-    is_strict = evidence.lowers_rate and acceptance.lower_after_start == "strict"
-    too_weak = is_strict and evidence.probability < LOWER_RATE_PROBABILITY
+    too_weak = evidence.lowers_guarded_rate and evidence.probability < LOWER_RATE_PROBABILITY
     return Reason.LOWER_RATE if too_weak else Reason.GAIN
 
 

@@ -22,7 +22,7 @@ from gptune.online.decision.state import (
 )
 from gptune.online.forecast import Forecast
 from gptune.online.foreign import Answer
-from gptune.online.segment import Track, backup_penalty, lowers_rate, mad_reach, weigh
+from gptune.online.segment import Track, backup_penalty, is_late, lowers, mad_reach, weigh
 from gptune.records import (
     Action,
     Categorical,
@@ -183,11 +183,8 @@ def _weigh(
     reference = pending.reference if pending else (outlook.value if outlook else value)
     penalty = backup_penalty(state.backups, seen.backups, seen.step)
     evidence = weigh(recipe.acceptance, value, reference, outlook, penalty=penalty)
-    rates = {family for family, knob in config.knobs.items() if knob.is_rate}
-    lower = pending is not None and lowers_rate(
-        pending.changes, rates, pending.step, config.total_steps
-    )
-    evidence = replace(evidence, regressions=safety.regressions, lowers_rate=lower)
+    lower = pending is not None and lowers(pending.changes, _guarded_rates(config, pending.step))
+    evidence = replace(evidence, regressions=safety.regressions, lowers_guarded_rate=lower)
     return replace(state, safety=safety), evidence
 
 
@@ -310,7 +307,15 @@ def _request(config: KernelConfig, state: KernelState, moment: Moment) -> Reques
         free=free,
         joint=config.recipe.search.joint,
         centers={f: center for f, center in centers.items() if center is not None},
+        upward=_guarded_rates(config, moment.step),
     )
+
+
+def _guarded_rates(config: KernelConfig, step: int) -> tuple[str, ...]:
+    """Name the learning rates whose lowering a short look cannot judge at this step."""
+    strict = config.recipe.acceptance.lower_after_start == "strict"
+    guarded = strict and is_late(step, config.total_steps)
+    return tuple(f for f, knob in config.knobs.items() if guarded and knob.is_rate)
 
 
 def _observed(
