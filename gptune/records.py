@@ -148,6 +148,7 @@ class Reason(StrEnum):
     BAD_VALUE = "bad_value"
     NO_CHANGE = "no_change"
     PROPOSER_FAILED = "proposer_failed"
+    KERNEL_FAILED = "kernel_failed"
     LOG_FAILED = "log_failed"
     VALIDATE_REFUSED = "validate_refused"
     ACTUATOR_FAILED = "actuator_failed"

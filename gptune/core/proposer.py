@@ -65,9 +65,8 @@ class Proposer:
     Args:
         space: The moves of all knobs.
         config: The recipe's search section.
-        seed: Of all chance.
         acquisition: A criterion instead of ``config.acquisition``.
-        randomness: Where chance comes from, instead of ``seed``.
+        randomness: Where chance comes from; ``Seeded(0)`` by default.
     """
 
     def __init__(
@@ -75,14 +74,13 @@ class Proposer:
         space: SearchSpace,
         config: Search,
         *,
-        seed: int = 0,
         acquisition: Acquisition | None = None,
         randomness: Randomness | None = None,
     ) -> None:
         self._space = space
         self._config = config
         self._acquisition = acquisition or BY_NAME[config.acquisition]
-        self._randomness = randomness or Seeded(seed)
+        self._randomness = randomness or Seeded(0)
         self._history = History(config.max_observations)
         self._region = trust_region.start(config.trust_region)
         self._trials = 0

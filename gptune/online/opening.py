@@ -8,9 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import torch
+
 from gptune.errors import RunDirectoryError
+from gptune.events import Opened
 from gptune.online.clock import Clock
+from gptune.online.decision import KernelConfig
 from gptune.run_directory import EventLog, FileSystem
+from gptune.version import VERSION
 
 RUNS = "GPTUNE_RUNS"  # environment variable: where new run directories go; default ./runs
 
@@ -38,6 +44,17 @@ def open_log(
             "load_state_dict before the first step, or choose another run_dir"
         )
     return log
+
+
+def announce(config: KernelConfig, seed: int, *, resumed: bool) -> Opened:
+    """Give the event that a process writes first: all that its decisions depend on."""
+    return Opened(
+        recipe=config.recipe.to_dict(),
+        seed=seed,
+        knobs={family: msgspec.to_builtins(knob) for family, knob in config.knobs.items()},
+        resumed=resumed,
+        versions={"gptune": VERSION, "torch": str(torch.__version__)},
+    )
 
 
 def default_run_dir(clock: Clock) -> Path:

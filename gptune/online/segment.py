@@ -8,7 +8,7 @@ from gptune.configs import Acceptance
 from gptune.online.forecast import NORMAL, Forecast, forecast, probability_above
 from gptune.records import Change, Evidence, Reading
 
-WINDOW = 6  # newest undisturbed values a forecast rests on; older ones belong to another slope
+WINDOW = 8  # newest undisturbed values a forecast rests on; older ones belong to another slope
 START = 0.05  # fraction of training after which a short look at a lower rate is not trusted
 FREE = 2.0  # deviations that a backup metric may leave its forecast without a penalty
 

@@ -12,8 +12,10 @@ from gptune.actuators import Actuator, LiveActuator, optimizer_actuators
 from gptune.configs import Group, Knob, Mode, Mutation, Objective, Recipe, make_knob, nearest
 from gptune.configs.knobs import LEARNING_RATE
 from gptune.core.criteria import BY_NAME, Acquisition
+from gptune.core.proposer import Proposer, Randomness
+from gptune.core.space import SearchSpace
 from gptune.errors import ActuatorError, RecipeError
-from gptune.online.decision import Hand
+from gptune.online.decision import Hand, KernelConfig
 from gptune.records import Categorical, Float, Integer, Parameter
 
 Space = Mapping[str, tuple[float, float] | Parameter]
@@ -167,6 +169,28 @@ def make_hands(recipe: Recipe, actuators: Iterable[Actuator]) -> dict[str, Hand]
         if chosen is not None:
             hands[family] = Hand(actuator, _knob(actuator, chosen))
     return hands
+
+
+def attach(hands: Mapping[str, Hand], mode: Mode) -> None:
+    """Install the hooks of the knobs that live in an optimizer; in mode off, remove them."""
+    for hand in hands.values():
+        if isinstance(hand.actuator, LiveActuator):
+            if mode is Mode.OFF:
+                hand.actuator.detach()
+            else:
+                hand.actuator.attach()
+
+
+def make_proposer(
+    config: KernelConfig, acquisition: Acquisition | None, chance: Randomness
+) -> Proposer | None:
+    """Make the proposer over the moves of all knobs; ``None`` without knobs."""
+    spaces = {family: knob.space for family, knob in config.knobs.items()}
+    if not spaces:
+        return None
+    search = config.recipe.search
+    space = SearchSpace(spaces)
+    return Proposer(space, search, acquisition=acquisition, randomness=chance)
 
 
 def _implied(recipe: Recipe, actuator: Actuator) -> Mutation | None:

@@ -6,19 +6,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import msgspec
-import torch
 from msgspec.structs import replace
 from torch import nn
 from torch.optim import Optimizer
 
-from gptune.actuators import Actuator, LiveActuator
+from gptune.actuators import Actuator
 from gptune.configs import Mode, Recipe
 from gptune.core.criteria import Acquisition
-from gptune.core.proposer import Proposer, Randomness
-from gptune.core.space import SearchSpace
+from gptune.core.proposer import Proposer, Randomness, Seeded
 from gptune.errors import StateError
-from gptune.events import Closed, ModeChanged, Moment, Opened
+from gptune.events import Closed, ModeChanged, Moment
 from gptune.online.asking import consult
 from gptune.online.checkpoint import Checkpoint, Mark, put_values, read_checkpoint
 from gptune.online.clock import Clock, SystemClock
@@ -27,9 +24,9 @@ from gptune.online.decision import (
     Hand,
     KernelConfig,
     KernelState,
+    Outcome,
     Plan,
     Saved,
-    Seen,
     carry_out,
     describe,
     leave,
@@ -39,24 +36,26 @@ from gptune.online.decision import (
 )
 from gptune.online.foreign import Answer, foreign_call
 from gptune.online.metrics import Source
-from gptune.online.opening import open_log
+from gptune.online.opening import announce, open_log
 from gptune.online.setup import (
     Space,
+    attach,
     check_actuator,
     check_counts,
     choose_acquisition,
     list_actuators,
     make_hands,
+    make_proposer,
     make_recipe,
     parse_mode,
 )
 from gptune.online.sight import Sight, absence, look
 from gptune.records import Action, Decision, Proposal, Reason, Request, Told
 from gptune.run_directory import EventLog, FileSystem
-from gptune.version import VERSION
 
 logger = logging.getLogger("gptune")
 Batch = TypeVar("Batch")
+MESSAGES = 100  # different warnings before it falls silent
 
 
 class Tuner:
@@ -132,10 +131,13 @@ class Tuner:
         self._saved: dict[str, Saved] = {}
         self._caught: list[Exception] = []
         self._steps = 0
-        self._warned = self._closed = False
+        self._said: set[str] = set()
+        self._closed = False
         self._log: EventLog | None = None
         self._waits_for_state = False
-        self._open = lambda: open_log(run_dir, self._clock, file_system, resume=resume)
+        self._open: Callable[[], EventLog] = lambda: open_log(
+            run_dir, self._clock, file_system, resume=resume
+        )
         if self.mode is not Mode.OFF:
             self._start()
 
@@ -206,20 +208,19 @@ class Tuner:
             )
         if self.mode is Mode.OFF:
             return Decision(number=0, step=self._steps, verdict=Action.OBSERVED)
-        begin = self._clock.elapsed()
-        self._caught = []
+        begin, self._caught = self._clock.elapsed(), []
         seen = look(self._sight, self._hands, self._state.point, (metrics, self._steps))
-        self._warn_of_absence(seen, metrics)
+        if seen.objective.fault is Reason.MISSING:
+            self._say(absence(self.recipe.objective.primary, metrics))
         planned = foreign_call(lambda: plan(self._config, self._state, seen, self._propose))
         if planned.value is None:
             decision = self._stop(planned)
         else:
             self._state, made = planned.value
-            decision = self._act(self._broadcast(made), seen)
-        seconds = {"total": self._clock.elapsed() - begin}
-        decision = msgspec.structs.replace(decision, seconds=seconds)
+            made = self._broadcast(made)
+            decision = describe(made, self._carry_out(made), seen.objective)
         self._answer_for(self._caught)
-        return decision
+        return replace(decision, seconds={"total": self._clock.elapsed() - begin})
 
     def register(self, actuator: Actuator) -> None:
         """Add a knob later; earlier observations count with the value that it has now.
@@ -228,11 +229,11 @@ class Tuner:
             ActuatorError: If it is no actuator, or its name is taken.
         """
         name = check_actuator(actuator)
-        list_actuators([*(hand.actuator for hand in self._hands.values()), actuator])
-        added = make_hands(self.recipe, [actuator])
+        known = [hand.actuator for hand in self._hands.values()]
+        added = make_hands(self.recipe, list_actuators([*known, actuator]))
         if name not in added:
             return
-        self._hands.update(added)
+        self._hands[name] = added[name]
         knobs = {**self._config.knobs, name: added[name].knob}
         self._config = replace(self._config, knobs=knobs)
         start = start_point(self._config)[name]
@@ -240,7 +241,7 @@ class Tuner:
         old, self._proposer = self._proposer, self._make_proposer()
         if old is not None and self._proposer is not None:
             self._proposer.inherit(old, {name: start})
-        self._attach()
+        attach(self._hands, self.mode)
 
     def set_mode(self, mode: str) -> None:
         """Change the mode; leaving active puts an unjudged change back first.
@@ -258,8 +259,8 @@ class Tuner:
         elif old is Mode.ACTIVE:
             self._resolve(Reason.LEFT_ACTIVE)
         if self._log is not None:
-            self._log.append(self._moment(), ModeChanged(old=old, new=new))
-        self._attach()
+            self._log.append(self._now(), ModeChanged(old=old, new=new))
+        attach(self._hands, self.mode)
 
     def close(self) -> None:
         """Put back what is unjudged, remove all hooks, give the run directory back."""
@@ -267,10 +268,9 @@ class Tuner:
             return
         if self._log is not None and not self._waits_for_state:
             self._resolve(Reason.CLOSED)
-            self._log.append(self._moment(), Closed(decisions=self._state.decision), durable=True)
+            self._log.append(self._now(), Closed(decisions=self._state.decision), durable=True)
         self._closed = True
-        for actuator in self._live():
-            foreign_call(actuator.detach)
+        foreign_call(lambda: attach(self._hands, Mode.OFF))
         if self._log is not None:
             self._log.close()
 
@@ -325,26 +325,18 @@ class Tuner:
             self._proposer.load_state_dict(read.proposer)
         self._saved = put_values(read.kernel, self._hands)
         if log is not None and log.was_used and read.log is not None:
-            log.rewind(read.log.seq, self._moment())
+            log.rewind(read.log.seq, self._now())
         self._waits_for_state = False
-
-    # --- inside ---------------------------------------------------------------------------
 
     def _start(self) -> None:
         """Take the run directory, say what will be tuned, and watch the optimizer."""
         self._log = self._open()
         self._waits_for_state = self._log.was_used
-        opened = Opened(
-            recipe=self.recipe.to_dict(),
-            seed=self._seed,
-            knobs={f: msgspec.to_builtins(hand.knob) for f, hand in self._hands.items()},
-            resumed=self._log.was_used,
-            versions={"gptune": VERSION, "torch": str(torch.__version__)},
-        )
-        self._log.append(self._moment(), opened, durable=True)
+        opened = announce(self._config, self._seed, resumed=self._log.was_used)
+        self._log.append(self._now(), opened, durable=True)
         if not self._hands:
-            logger.warning("gptune: no knob is attached, so nothing will be tuned, only observed")
-        self._attach()
+            self._say("no knob is attached, so nothing will be tuned, only observed")
+        attach(self._hands, self.mode)
 
     def _propose(self, told: Told | None, request: Request | None) -> Answer[Proposal] | None:
         if self._proposer is None:
@@ -353,33 +345,30 @@ class Tuner:
         self._caught.extend([answer.error] if answer.error else [])
         return answer if request is not None else None
 
-    def _act(self, made: Plan, seen: Seen) -> Decision:
+    def _carry_out(self, made: Plan) -> Outcome:
         assert self._log is not None
         done = carry_out(made, self._log, self._hands, self._saved)
         self._saved = done.saved
         self._state = settle(self._config, self._state, made, done.outcome)
         self._caught.extend(done.errors)
-        for message in done.outcome.messages:
-            logger.warning("gptune: decision %d: %s", self._state.decision, message)
-        value = seen.objective.value if seen.objective.fault is None else None
-        return describe(made, done.outcome, value)
+        for message in (*done.outcome.messages, *([made.message] if made.message else [])):
+            self._say(message)
+        return done.outcome
 
     def _stop(self, failure: Answer[Any]) -> Decision:
         """Stop tuning on account of gptune's own failure; training goes on."""
-        logger.error("gptune: tuning stops: %s", failure.message, exc_info=failure.error)
+        self._say(f"tuning stops for a failure of its own: {failure.message}")
         self._caught.extend([failure.error] if failure.error else [])
         self.set_mode(Mode.OBSERVE)
-        step, number = self._steps, self._state.decision
-        reasons = (Reason.PROPOSER_FAILED,)
-        return Decision(number=number, step=step, verdict=Action.BLOCKED, reasons=reasons)
+        moment, reasons = self._now(), (Reason.KERNEL_FAILED,)
+        blocked = Action.BLOCKED
+        return Decision(number=moment.decision, step=moment.step, verdict=blocked, reasons=reasons)
 
     def _answer_for(self, caught: list[Exception]) -> None:
         """Do what ``safety.on_error`` says of failures that were contained."""
         if not caught:
             return
         policy = self.recipe.safety.on_error
-        for error in caught:
-            logger.warning("gptune: contained %s: %s", type(error).__name__, error)
         if policy == "disable":
             self.set_mode(Mode.OBSERVE)
         elif policy == "raise":
@@ -387,43 +376,21 @@ class Tuner:
 
     def _resolve(self, reason: Reason) -> None:
         """Put the open change back because tuning stops here."""
-        assert self._log is not None
         self._state, made = leave(self._config, self._state, self._steps, reason)
-        done = carry_out(made, self._log, self._hands, self._saved)
-        self._saved = {}
-        self._state = settle(self._config, self._state, made, done.outcome)
+        self._carry_out(made)
 
-    def _warn_of_absence(self, seen: Seen, metrics: Source | None) -> None:
-        if seen.objective.fault is Reason.MISSING and not self._warned:
-            self._warned = True
-            logger.warning("gptune: %s", absence(self.recipe.objective.primary, metrics))
+    def _say(self, message: str) -> None:
+        """Warn, once a message."""
+        if message not in self._said and len(self._said) < MESSAGES:
+            self._said.add(message)
+            logger.warning("gptune: %s", message)
 
     def _make_proposer(self) -> Proposer | None:
-        spaces = {family: knob.space for family, knob in self._config.knobs.items()}
-        if not spaces:
-            return None
-        return Proposer(
-            SearchSpace(spaces),
-            self.recipe.search,
-            seed=self._seed,
-            acquisition=self._acquisition,
-            randomness=self._randomness,
-        )
+        chance = self._randomness or Seeded(self._seed)
+        return make_proposer(self._config, self._acquisition, chance)
 
-    def _live(self) -> list[LiveActuator]:
-        actuators = (hand.actuator for hand in self._hands.values())
-        return [actuator for actuator in actuators if isinstance(actuator, LiveActuator)]
-
-    def _attach(self) -> None:
-        for actuator in self._live():
-            if self.mode is Mode.OFF:
-                actuator.detach()
-            else:
-                actuator.attach()
-
-    def _moment(self) -> Moment:
-        phase = self.recipe.phase_at(self._steps, self._config.total_steps)
-        return Moment(decision=self._state.decision, step=self._steps, phase=phase)
+    def _now(self) -> Moment:
+        return self._config.moment(self._state.decision, self._steps)
 
     def _refuse(self, call: str) -> None:
         if self._closed:

@@ -2,16 +2,16 @@
 
 from gptune.configs import Mode
 from gptune.online.decision.state import Outcome, Plan
-from gptune.records import Action, Change, Decision, Reason
+from gptune.records import Action, Change, Decision, Reading, Reason
 
 
-def describe(plan: Plan, outcome: Outcome, metric: float | None) -> Decision:
+def describe(plan: Plan, outcome: Outcome, objective: Reading) -> Decision:
     """Say what came of a decision.
 
     Args:
         plan: What was planned.
         outcome: What came of it.
-        metric: The objective as reported, if it was one finite number.
+        objective: The objective as reported.
     """
     action, reasons, changes = _told(plan, outcome)
     resolution = plan.draft.resolution
@@ -24,7 +24,7 @@ def describe(plan: Plan, outcome: Outcome, metric: float | None) -> Decision:
         changes=changes,
         opened=plan.changes if judged and outcome.applied else (),
         probability=resolution.probability if resolution else None,
-        metric=metric,
+        metric=objective.value if objective.fault is None else None,
         restored=outcome.restored,
         source=plan.proposal.source if plan.proposal and plan.changes else None,
     )

@@ -65,11 +65,7 @@ def plan(
 def assess(config: KernelConfig, state: KernelState, seen: Seen) -> tuple[KernelState, Draft]:
     """Judge what was seen, resolve the open segment, and say what to ask for."""
     recipe, number = config.recipe, state.decision + 1
-    moment = Moment(
-        decision=number,
-        step=seen.step,
-        phase=recipe.phase_at(seen.step, config.total_steps),
-    )
+    moment = config.moment(number, seen.step)
     state = replace(state, decision=number)
     faults = metric_faults(recipe.safety, seen.objective, seen.backups, anomaly=seen.anomaly)
     outlook = None if faults else state.objective.forecast(seen.step)
@@ -147,8 +143,7 @@ def leave(
     config: KernelConfig, state: KernelState, step: int, reason: Reason
 ) -> tuple[KernelState, Plan]:
     """Resolve the open segment because tuning stops here; no decision is counted."""
-    phase = config.recipe.phase_at(step, config.total_steps)
-    moment = Moment(decision=state.decision, step=step, phase=phase)
+    moment = config.moment(state.decision, step)
     resolution = None
     if state.pending is not None:
         resolution = Resolution(

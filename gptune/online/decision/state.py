@@ -21,6 +21,11 @@ class KernelConfig(Struct, frozen=True, kw_only=True):
         """What turns the raw objective into larger-is-better."""
         return -1.0 if self.recipe.objective.mode == "min" else 1.0
 
+    def moment(self, decision: int, step: int) -> Moment:
+        """Say when something happens, in the run's own counts."""
+        phase = self.recipe.phase_at(step, self.total_steps)
+        return Moment(decision=decision, step=step, phase=phase)
+
 
 class Pending(Struct, frozen=True, kw_only=True):
     """The one unresolved change: a segment is open."""

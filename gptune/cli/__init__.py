@@ -1,0 +1,33 @@
+"""The command line: one file a family of verbs. Parse, call one function, return an exit code."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from gptune.cli.demo import add_demo
+from gptune.errors import GptuneError
+from gptune.version import VERSION
+
+REFUSED = 2  # exit code: refused or misused
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code: 0 done, 2 refused or misused.
+
+    Args:
+        arguments: The words after ``gptune``; those of the process by default.
+    """
+    parser = argparse.ArgumentParser(
+        prog="gptune", description="Tunes a model's hyperparameters while it trains, safely."
+    )
+    parser.add_argument("--version", action="version", version=f"gptune {VERSION}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_demo(commands)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except (GptuneError, ImportError) as error:
+        if not isinstance(error, GptuneError) and "gptune-torch[" not in str(error):
+            raise
+        print(f"gptune: {error}", file=sys.stderr)
+        return REFUSED
