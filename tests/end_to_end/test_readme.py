@@ -1,0 +1,40 @@
+"""The README, taken at its word."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gptune.run_directory.event_log import read_events
+
+README = Path("README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_quick_start_runs_as_it_stands_and_really_tunes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {}
+    for block in BLOCKS:
+        exec(compile(block, "README.md", "exec"), scope)  # noqa: S102
+    printed = capsys.readouterr().out
+    assert printed.count("decision") == 41
+    first = min((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    kinds = [line.event.__struct_config__.tag for line in read_events(first)]
+    assert kinds.count("applied") >= 1
+    assert kinds.count("accepted") + kinds.count("rolled_back") == kinds.count("applied")
+
+
+def test_it_holds_exactly_the_two_commands() -> None:
+    commands = [line for line in README.splitlines() if line.startswith("pip install")]
+    assert commands == [
+        "pip install -c .ci/constraints.txt -e '.[demo]' && gptune demo",
+        "pip install -c .ci/constraints.txt -e '.[test]' && pytest -q",
+    ]
+
+
+def test_every_page_that_it_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert all(Path(link).exists() for link in links if "://" not in link), links

@@ -1,0 +1,221 @@
+"""The disk, the real one and the one of the tests: both keep one contract."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gptune.run_directory import Disk, FileSystem
+from tests.fakes import Fault, MemoryDisk
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from gptune.run_directory import Disk
+assert Disk().lock(Path(sys.argv[1])) is not None
+print("held", flush=True)
+time.sleep(60)
+"""
+FORK = """
+import os, signal, sys
+from pathlib import Path
+from gptune.run_directory import Disk
+disk, path = Disk(), Path(sys.argv[1])
+held = disk.lock(path)
+child = os.fork()
+if not child:
+    signal.pause()
+try:
+    disk.close(held)
+    print("free" if disk.lock(path) is not None else "taken")
+finally:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.fixture(params=["real", "memory"])
+def disk(request: pytest.FixtureRequest) -> FileSystem:
+    return Disk() if request.param == "real" else MemoryDisk()
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        yield child
+        child.kill()
+
+
+def test_a_file_that_does_not_exist_is_empty(disk: FileSystem, tmp_path: Path) -> None:
+    assert disk.read(tmp_path / "nothing") == b""
+
+
+def test_a_directory_is_made_with_its_parents_and_twice_is_once(
+    disk: FileSystem, tmp_path: Path
+) -> None:
+    deep = tmp_path / "a" / "b" / "c"
+    disk.make_directory(deep)
+    disk.make_directory(deep)
+    handle = disk.open_append(deep / "file")
+    disk.sync_directory(deep)
+    disk.close(handle)
+    assert disk.read(deep / "file") == b""
+
+
+def test_bytes_are_appended_and_stay_when_opened_again(disk: FileSystem, tmp_path: Path) -> None:
+    disk.make_directory(tmp_path)
+    path = tmp_path / "file"
+    for part in (b"one\n", b"two\n"):
+        handle = disk.open_append(path)
+        assert disk.write(handle, part) == len(part)
+        disk.sync(handle)
+        disk.close(handle)
+    assert disk.read(path) == b"one\ntwo\n"
+
+
+def test_truncate_keeps_the_first_bytes_and_appending_goes_on_behind_them(
+    disk: FileSystem, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    disk.make_directory(tmp_path)
+    handle = disk.open_append(path)
+    disk.write(handle, b"whole\ntorn")
+    disk.truncate(path, 6)
+    disk.write(handle, b"next\n")
+    disk.close(handle)
+    assert disk.read(path) == b"whole\nnext\n"
+
+
+def test_a_lock_excludes_a_second_one_until_it_is_given_back(
+    disk: FileSystem, tmp_path: Path
+) -> None:
+    disk.make_directory(tmp_path)
+    first = disk.lock(tmp_path / "lock")
+    assert first is not None
+    assert disk.lock(tmp_path / "lock") is None
+    assert disk.lock(tmp_path / "another") is not None
+    disk.close(first)
+    assert disk.lock(tmp_path / "lock") is not None
+
+
+def test_the_lock_names_its_owner_and_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text("999999999 and a longer text of an earlier owner\n")
+    disk = Disk()
+    handle = disk.lock(path)
+    assert handle is not None
+    assert disk.read(path) == f"{os.getpid()}\n".encode()
+    disk.close(handle)
+
+
+def test_a_refused_lock_leaves_the_owners_name_alone(tmp_path: Path) -> None:
+    disk, path = Disk(), tmp_path / "lock"
+    handle = disk.lock(path)
+    assert handle is not None
+    os.truncate(path, 0)
+    path.write_text("the owner\n")
+    assert disk.lock(path) is None
+    assert disk.read(path) == b"the owner\n"
+    disk.close(handle)
+
+
+def test_a_refused_lock_leaks_no_handle(tmp_path: Path) -> None:
+    disk, path = Disk(), tmp_path / "lock"
+    handle = disk.lock(path)
+    assert handle is not None
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert [disk.lock(path) for _ in range(5)] == [None] * 5
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    disk.close(handle)
+
+
+def test_a_lock_that_could_not_name_its_owner_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, path = Disk(), tmp_path / "lock"
+
+    def full(handle: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            disk.lock(path)
+    handle = disk.lock(path)
+    assert handle is not None, "the failed attempt still holds the lock, for ever"
+    disk.close(handle)
+
+
+def test_a_lock_of_a_live_process_is_refused_and_a_killed_one_does_not_block(
+    holder: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    disk, path = Disk(), tmp_path / "lock"
+    assert disk.lock(path) is None
+    assert disk.read(path) == f"{holder.pid}\n".encode()
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    handle = disk.lock(path)
+    assert handle is not None
+    disk.close(handle)
+
+
+def test_giving_a_lock_back_frees_it_although_a_forked_worker_lives_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORK, str(tmp_path / "lock")]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout == "free\n"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda disk, path: disk.open_append(path / "missing" / "file"),
+        lambda disk, path: disk.lock(path / "missing" / "lock"),
+        lambda disk, path: disk.truncate(path / "missing", 0),
+        lambda disk, path: disk.sync_directory(path / "missing"),
+        lambda disk, path: disk.read(path),
+        lambda disk, path: disk.write(10**6, b"x"),
+        lambda disk, path: disk.sync(10**6),
+        lambda disk, path: disk.close(10**6),
+    ],
+)
+def test_whatever_goes_wrong_is_an_oserror(
+    call: Callable[[Disk, Path], object], tmp_path: Path
+) -> None:
+    with pytest.raises(OSError, match="Errno"):
+        call(Disk(), tmp_path)
+
+
+def test_handles_are_not_inherited_by_other_programs(tmp_path: Path) -> None:
+    disk = Disk()
+    handles = [disk.open_append(tmp_path / "file"), disk.lock(tmp_path / "lock")]
+    for handle in handles:
+        assert handle is not None
+        assert not os.get_inheritable(handle)
+        disk.close(handle)
+
+
+def test_the_tests_disk_breaks_exactly_where_it_is_told() -> None:
+    disk, path = MemoryDisk(), Path("/run/file")
+    disk.make_directory(path.parent)
+    handle = disk.open_append(path)
+    disk.break_at("write", 2, Fault.SHORT)
+    disk.break_at("write", 3, Fault.TEAR)
+    disk.break_at("sync")
+    assert disk.write(handle, b"abcd") == 4
+    assert disk.write(handle, b"efgh") == 2
+    with pytest.raises(OSError, match="tears"):
+        disk.write(handle, b"ij")
+    with pytest.raises(OSError, match="breaks sync"):
+        disk.sync(handle)
+    assert disk.read(path) == b"abcdefi"
+    disk.sync(handle)
+    assert disk.write(handle, b"kl") == 2
+    disk.lose_power(kept=1)
+    assert disk.read(path) == b"abcdefik"
