@@ -24,7 +24,7 @@ from gptune.records import Action, Decision
 
 GOOD_RATE = 0.1
 DECISIONS, LONGEST = 50, 20  # decisions a run, but never more steps apart than this [steps]
-WIDTH, BATCH, LABEL_NOISE = 1024, 128, 0.1
+WIDTH, BATCH, LABEL_NOISE = 1024, 256, 0.1
 TRAINING = 1000  # of the 1797 images; the others are for validation
 COLOURS = {
     Action.ACCEPTED: "green",

@@ -38,6 +38,11 @@ def evaluate(criterion: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return values.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
+def _ends(box: tuple[Tensor, Tensor], snap: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Give a box's two corners: a criterion may well be largest at an end of a line."""
+    return [snap(corner.unsqueeze(0)) for corner in box]
+
+
 def maximise(
     criterion: Callable[[Tensor], Tensor],
     boxes: list[tuple[Tensor, Tensor]],
@@ -62,7 +67,8 @@ def maximise(
         CriterionError: As `evaluate`.
     """
     per_box = max(CLOSE, WIDE // len(boxes))
-    looks = [snap(sobol(per_box, low, high, seed)) for low, high in boxes]
+    looks = [torch.cat([snap(sobol(per_box, *box, seed)), *_ends(box, snap)]) for box in boxes]
+    per_box = len(looks[0])
     candidates = torch.cat(looks)
     values = evaluate(criterion, candidates)
     best = int(values.argmax())

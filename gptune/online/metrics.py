@@ -60,7 +60,7 @@ def is_set(source: Source, name: str) -> bool:
 def _look_up(source: Source, name: str) -> Any:
     if isinstance(source, Mapping):
         return source.get(name, _ABSENT)
-    return source(name, _ABSENT)
+    return source(name, _ABSENT) if callable(source) else _ABSENT
 
 
 def _number(value: object) -> float | None:

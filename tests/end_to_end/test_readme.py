@@ -18,7 +18,7 @@ def test_the_quick_start_runs_as_it_stands_and_really_tunes(
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     for block in BLOCKS:
-        exec(compile(block, "README.md", "exec"), scope)  # noqa: S102
+        exec(compile(block, "README.md", "exec"), scope)
     printed = capsys.readouterr().out
     assert printed.count("decision") == 41
     first = min((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)

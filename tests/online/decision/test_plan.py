@@ -35,7 +35,7 @@ from gptune.online.decision import (
 )
 from gptune.online.decision.carry_out import Done, Saved
 from gptune.online.foreign import Answer
-from gptune.records import Action, Proposal, Reading, Reason, Request, Told
+from gptune.records import Action, Proposal, Reading, Reason, Request, Scalar, Told
 from tests.doubles import (
     BrokenError,
     FakeKnob,
@@ -85,8 +85,8 @@ class Kernel(RuleBasedStateMachine):
             },
         }
         self.config: KernelConfig = config_of(self.hands, recipe)
-        for family, knob in self.config.knobs.items():
-            settled = replace(knob, mutation=replace(knob.mutation, cooldown=chosen["cooldown"]))
+        for family, known in self.config.knobs.items():
+            settled = replace(known, mutation=replace(known.mutation, cooldown=chosen["cooldown"]))
             self.config.knobs[family] = settled
         self.state: KernelState = first_state(self.config)
         self.log, self.saved, self.step = MemoryLog(), dict[str, Saved](), 0
@@ -154,12 +154,14 @@ class Kernel(RuleBasedStateMachine):
         if not self.closed:
             self.decide(value, None, Answer(value=Proposal(point=moves, source="gp")))
 
-    @rule(value=st.floats(-5, 5), direction=st.sampled_from([0.5, 0.7, 1.3, 2.0]), both=st.booleans())
+    @rule(
+        value=st.floats(-5, 5), direction=st.sampled_from([0.5, 0.7, 1.3, 2.0]), both=st.booleans()
+    )
     def decides_on_a_sound_proposal(self, value: float, direction: float, both: bool) -> None:
         if not self.closed:
             point = dict(self.state.point)
             names = FAMILIES if both and self.config.recipe.search.joint else FAMILIES[:1]
-            moves = {name: float(point[name]) * direction for name in names}
+            moves: dict[str, Scalar] = {name: float(point[name]) * direction for name in names}
             self.decide(value, None, Answer(value=Proposal(point=moves, source="gp")))
 
     @rule(value=ANY_FLOAT, fault=FAULTS)
@@ -251,7 +253,7 @@ class Kernel(RuleBasedStateMachine):
     @invariant()
     def the_streak_stays_below_its_limit(self) -> None:
         rules, safety = self.config.recipe.safety, self.state.safety
-        assert 0 <= safety.rejects
+        assert safety.rejects >= 0
         assert safety.rejects < rules.max_global_reject_streak or safety.paused
 
     @invariant()
