@@ -22,7 +22,7 @@ from gptune.errors import RecipeError
 from gptune.online.tuner import Tuner
 from gptune.records import Action, Decision
 
-GOOD_RATE = 0.1
+GOOD_RATE = 0.1  # half a decade below the best of a grid, a decade below divergence
 DECISIONS, LONGEST = 50, 20  # decisions a run, but never more steps apart than this [steps]
 WIDTH, BATCH, LABEL_NOISE = 1024, 256, 0.1
 TRAINING = 1000  # of the 1797 images; the others are for validation
@@ -58,9 +58,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lr) and self.lr > 0):
-            raise RecipeError(f"lr: must be finite and positive, got {self.lr!r}; e.g. 0.03")
+            raise RecipeError(f"lr: must be finite and positive, got {self.lr!r}; e.g. 0.1")
         if self.steps < 1:
-            raise RecipeError(f"steps: must be >= 1, got {self.steps!r}; e.g. 2000")
+            raise RecipeError(f"steps: must be >= 1, got {self.steps!r}; e.g. 1000")
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,12 +136,13 @@ NAN_EVENT = Observed(metric=math.nan, metrics={"a": math.inf, "b": -math.inf, "c
 
 def same(one: Any, other: Any) -> bool:
     """Compare plain data, where NaN equals NaN and every type counts."""
+    if type(one) is not type(other):
+        return False
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
-    both_nan = isinstance(one, float) and math.isnan(one) and math.isnan(other)
-    return both_nan or (type(one) is type(other) and one == other)
+    return bool(one == other) or (one != one and other != other)
 
 
 def alike(one: Event, other: Event) -> bool:

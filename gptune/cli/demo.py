@@ -10,12 +10,12 @@ def add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "demo",
         help="train a small classifier, tuned live, beside its untuned twin",
         description="Trains a classifier on scikit-learn's digits, tuned while it trains, then the "
-        "same run untuned, and compares the two. A good rate is 0.03; the default is a tenth.",
+        "same run untuned, and compares the two. A good rate is 0.1; the default is a tenth of it.",
     )
-    parser.add_argument("--lr", type=float, help="starting learning rate (default: 0.003)")
+    parser.add_argument("--lr", type=float, help="starting learning rate (default: 0.01)")
     parser.add_argument("--mode", help="off, observe, suggest or active (default: active)")
     parser.add_argument("--seed", type=int, help="of model, batches and proposals (default: 0)")
-    parser.add_argument("--steps", type=int, help="optimizer steps a run (default: 2000)")
+    parser.add_argument("--steps", type=int, help="optimizer steps a run (default: 1000)")
     parser.add_argument("--run-dir", type=Path, help="where events.jsonl goes (default: runs/...)")
     parser.add_argument("--quiet", action="store_true", help="print the table alone")
     parser.set_defaults(run=demo)

@@ -3,7 +3,8 @@
 import difflib
 import types
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from enum import Enum
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -73,12 +74,30 @@ def _value(kind: Any, data: object, path: str) -> Any:
         return {key: _value(inner, item, join(path, key)) for key, item in data.items()}
     if isinstance(data, bool) and _is_number(kind):
         raise RecipeError(f"{path}: must be a number, got {data!r}")
+    names = _names(kind)
+    if names and isinstance(data, str) and data not in names:
+        raise RecipeError(
+            f"{path}: must be {' or '.join(names)}, got {data!r}; {nearest(data, names)}"
+        )
     try:
         return msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:
         raise RecipeError(f"{path}: {error}, got {data!r}") from error
 
 
+def _names(kind: Any) -> list[str]:
+    """List the words that a field may be; empty when it may be anything else that is a word."""
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [str(member.value) for member in kind]
+    options = _options(kind)
+    words = [word for o in options if get_origin(o) is Literal for word in get_args(o)]
+    return [word for word in words if isinstance(word, str)]
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
 def _is_number(kind: Any) -> bool:
-    options = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    options = _options(kind)
     return bool({int, float} & set(options)) and bool not in options

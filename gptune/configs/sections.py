@@ -174,8 +174,9 @@ class Safety(Struct, frozen=True, kw_only=True):
     on_error: Literal["log", "raise", "disable"] = "log"
 
     def __post_init__(self) -> None:
-        positive = self.max_regression > 0 and not math.isnan(self.max_regression)
-        need(positive, "max_regression", "must be > 0 [MADs]", self.max_regression, do="e.g. 4.0")
+        positive = math.isfinite(self.max_regression) and self.max_regression > 0
+        what = "must be finite and > 0 [MADs]"
+        need(positive, "max_regression", what, self.max_regression, do="e.g. 4.0")
         if self.start_below is not None:
             finite = math.isfinite(self.start_below)
             need(finite, "start_below", "must be finite", self.start_below, do="leave it out")
@@ -211,16 +212,17 @@ class Guard(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         inside = 0 < self.lost_progress <= 1
-        need(self.spike > 0, "spike", "must be > 0 [MADs]", self.spike, do="e.g. 6.0")
+        positive = math.isfinite(self.spike) and self.spike > 0
+        need(positive, "spike", "must be finite and > 0 [MADs]", self.spike, do="e.g. 6.0")
         need(inside, "lost_progress", "must lie in (0, 1]", self.lost_progress, do="e.g. 0.5")
         need(self.snapshots >= 1, "snapshots", "must be >= 1", self.snapshots, do="e.g. 2")
         need(
             self.max_restores >= 0, "max_restores", "must be >= 0", self.max_restores, do="e.g. 10"
         )
         if self.budget_mb is not None:
-            need(
-                self.budget_mb > 0, "budget_mb", "must be > 0 [MB]", self.budget_mb, do="e.g. 2000"
-            )
+            positive = math.isfinite(self.budget_mb) and self.budget_mb > 0
+            what = "must be finite and > 0 [MB]"
+            need(positive, "budget_mb", what, self.budget_mb, do="e.g. 2000")
 
 
 class Calibration(Struct, frozen=True, kw_only=True):

@@ -7,14 +7,16 @@ import msgspec
 
 from gptune.configs import Knob, Recipe
 from gptune.errors import RecipeError, StateError
+from gptune.events import Moment
 from gptune.online.decision import Hand, KernelState, Saved, is_same
+from gptune.run_directory import EventLog
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the log had come."""
+    """How far the log had come: its last line, and that line's checksum."""
 
     seq: int
-    generation: int
+    checksum: str
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +63,21 @@ def read_checkpoint(state: Mapping[str, Any], recipe: Recipe, families: set[str]
             "attach the same actuators before load_state_dict"
         )
     return read
+
+
+def rewind(log: EventLog, mark: Mark | None, moment: Moment) -> None:
+    """Supersede what a log holds beyond a checkpoint; a fresh log has nothing to supersede.
+
+    Raises:
+        StateError: If a used log is not the one that the checkpoint was made with.
+    """
+    if mark is not None and log.holds(mark.seq, mark.checksum):
+        log.rewind(mark.seq, moment)
+    elif log.was_used:
+        raise StateError(
+            "state_dict: does not belong to the log of this run directory; "
+            "open the run_dir that it was saved with, or a new one"
+        )
 
 
 def put_values(kernel: KernelState, hands: Mapping[str, Hand]) -> dict[str, Saved]:

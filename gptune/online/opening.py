@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from gptune.errors import RunDirectoryError
-from gptune.events import Opened
+from gptune.events import Moment, Opened
 from gptune.online.clock import Clock
 from gptune.online.decision import KernelConfig
 from gptune.run_directory import EventLog, FileSystem
@@ -46,15 +46,25 @@ def open_log(
     return log
 
 
-def announce(config: KernelConfig, seed: int, *, resumed: bool) -> Opened:
-    """Give the event that a process writes first: all that its decisions depend on."""
-    return Opened(
+def announce(log: EventLog, config: KernelConfig, moment: Moment, *, seed: int) -> None:
+    """Write what a process writes first: all that its decisions depend on.
+
+    Raises:
+        RunDirectoryError: If it cannot be written.
+    """
+    opened = Opened(
         recipe=config.recipe.to_dict(),
         seed=seed,
         knobs={family: msgspec.to_builtins(knob) for family, knob in config.knobs.items()},
-        resumed=resumed,
+        resumed=log.was_used,
         versions={"gptune": VERSION, "torch": str(torch.__version__)},
     )
+    if not log.append(moment, opened, durable=True):
+        log.close()
+        raise RunDirectoryError(
+            f"run directory {str(log.directory)!r}: cannot be written ({log.failure}); "
+            "choose another with run_dir="
+        )
 
 
 def default_run_dir(clock: Clock) -> Path:

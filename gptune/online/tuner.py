@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -17,7 +18,7 @@ from gptune.core.proposer import Proposer, Randomness, Seeded
 from gptune.errors import StateError
 from gptune.events import Closed, ModeChanged, Moment
 from gptune.online.asking import consult
-from gptune.online.checkpoint import Checkpoint, Mark, put_values, read_checkpoint
+from gptune.online.checkpoint import Checkpoint, Mark, put_values, read_checkpoint, rewind
 from gptune.online.clock import Clock, SystemClock
 from gptune.online.collective import Broadcast, alone
 from gptune.online.decision import (
@@ -135,9 +136,7 @@ class Tuner:
         self._closed = False
         self._log: EventLog | None = None
         self._waits_for_state = False
-        self._open: Callable[[], EventLog] = lambda: open_log(
-            run_dir, self._clock, file_system, resume=resume
-        )
+        self._open = partial(open_log, run_dir, self._clock, file_system, resume=resume)
         if self.mode is not Mode.OFF:
             self._start()
 
@@ -298,7 +297,7 @@ class Tuner:
             knobs=self._config.knobs,
             kernel=self._state,
             proposer=self._proposer.state_dict() if self._proposer else None,
-            log=Mark(seq=log.seq, generation=log.generation) if log else None,
+            log=Mark(seq=log.seq, checksum=log.checksum) if log else None,
         ).to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -310,12 +309,8 @@ class Tuner:
             StateError: If the state does not fit this Tuner; nothing is changed then.
         """
         read = read_checkpoint(state, self.recipe, set(self._hands))
-        log = self._log
-        if log is not None and log.was_used and (read.log is None or read.log.seq > log.seq):
-            raise StateError(
-                "state_dict: is newer than the log of this run directory, or was saved in mode "
-                "off; open the run_dir that it was saved with"
-            )
+        if self._log is not None:
+            rewind(self._log, read.log, self._config.moment(read.kernel.decision, read.steps))
         self._hands = {f: Hand(h.actuator, read.knobs[f]) for f, h in self._hands.items()}
         self._config = replace(self._config, knobs=read.knobs)
         kernel = read.kernel if self.mode is not Mode.OFF else replace(read.kernel, mode=Mode.OFF)
@@ -324,16 +319,13 @@ class Tuner:
         if self._proposer is not None and read.proposer is not None:
             self._proposer.load_state_dict(read.proposer)
         self._saved = put_values(read.kernel, self._hands)
-        if log is not None and log.was_used and read.log is not None:
-            log.rewind(read.log.seq, self._now())
         self._waits_for_state = False
 
     def _start(self) -> None:
         """Take the run directory, say what will be tuned, and watch the optimizer."""
         self._log = self._open()
         self._waits_for_state = self._log.was_used
-        opened = announce(self._config, self._seed, resumed=self._log.was_used)
-        self._log.append(self._now(), opened, durable=True)
+        announce(self._log, self._config, self._now(), seed=self._seed)
         if not self._hands:
             self._say("no knob is attached, so nothing will be tuned, only observed")
         attach(self._hands, self.mode)

@@ -72,7 +72,7 @@ class EventLog:
             self.close()
             raise
         self.was_used = bool(lines)
-        self._checksum = checksum_of(lines[-1]) if lines else ORIGIN
+        self.checksum = checksum_of(lines[-1]) if lines else ORIGIN
         self.seq, self.generation = _where(lines)
 
     def append(self, moment: Moment, event: Event, *, durable: bool = False) -> bool:
@@ -96,7 +96,7 @@ class EventLog:
             step=moment.step,
             phase=moment.phase,
         )
-        line = encode(envelope, event, self._wall(), self._checksum)
+        line = encode(envelope, event, self._wall(), self.checksum)
         try:
             self._write(line)
             if durable:
@@ -104,8 +104,13 @@ class EventLog:
         except OSError as error:
             self.failure = str(error)
             return False
-        self.seq, self._checksum = number, checksum_of(line)
+        self.seq, self.checksum = number, checksum_of(line)
         return True
+
+    def holds(self, seq: int, checksum: str) -> bool:
+        """Say whether line ``seq`` of this log is the one with that checksum."""
+        lines = self._files.read(self._path).split(b"\n")[:-1]
+        return 1 <= seq <= len(lines) and checksum_of(lines[seq - 1]) == checksum
 
     def rewind(self, to: int, moment: Moment) -> bool:
         """Supersede all lines after number ``to``; numbers go on, the generation rises.

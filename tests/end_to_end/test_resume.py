@@ -10,7 +10,7 @@ import torch
 
 from gptune import Tuner
 from gptune.errors import RunDirectoryError, StateError
-from gptune.events import Opened
+from gptune.events import Observed, Opened
 from gptune.records import Decision
 from gptune.run_directory.event_log import effective, read_events
 from tests.training import Training
@@ -92,6 +92,34 @@ def test_a_used_run_directory_demands_its_state(tmp_path: Path) -> None:
         tuner.load_state_dict(state)
         tuner.step()
         assert tuner.steps == 16
+
+
+def test_a_checkpoint_loaded_in_the_same_process_rewinds_the_log(tmp_path: Path) -> None:
+    training = Training()
+    with Tuner(training.optimizer, recipe=RECIPE, run_dir=tmp_path / "run") as tuner:
+        advance(training, tuner, METRICS[:6])
+        state, weights = tuner.state_dict(), copy.deepcopy(training.checkpoint())
+        first = advance(training, tuner, METRICS[6:10])
+        tuner.load_state_dict(state)
+        training.load(weights)
+        assert told(advance(training, tuner, METRICS[6:10])) == told(first)
+    events = [event for _, _, event in essence(tmp_path / "run")]
+    assert len([event for event in events if isinstance(event, Observed)]) == 10
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    training = Training()
+    with Tuner(training.optimizer, run_dir=tmp_path / "one", seed=1) as tuner:
+        advance(training, tuner, METRICS[:3])
+        state = tuner.state_dict()
+    with Tuner(training.optimizer, run_dir=tmp_path / "other", seed=2) as tuner:
+        advance(training, tuner, METRICS[:5])
+    resumed = Tuner(training.optimizer, run_dir=tmp_path / "other", resume=True)
+    with resumed, pytest.raises(StateError, match="does not belong"):
+        resumed.load_state_dict(state)
+    with Tuner(training.optimizer, run_dir=tmp_path / "fresh") as tuner:
+        tuner.load_state_dict(state)  # a new directory: the log begins here
+        assert tuner.steps == 15
 
 
 def broken(state: dict[str, Any], change: str) -> Any:

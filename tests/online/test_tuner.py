@@ -163,7 +163,7 @@ def test_a_wrong_argument_is_refused_at_construction_and_named(
 
 @pytest.mark.parametrize("given", [None, 3, "opt", {"lr": 1}, nn.Linear(2, 1)], ids=str)
 def test_what_is_no_optimizer_and_no_actuator_is_refused(given: Any, tmp_path: Path) -> None:
-    with pytest.raises((ActuatorError, TypeError), match="optimizer|actuator"):
+    with pytest.raises((ActuatorError, TypeError), match=r"optimizer|actuator"):
         gptune.Tuner(given, run_dir=tmp_path / "run")
 
 
@@ -245,9 +245,14 @@ def test_closing_puts_back_removes_hooks_and_may_be_done_twice(tmp_path: Path) -
 
 def test_exceptions_of_the_loop_pass_and_the_change_is_put_back(tmp_path: Path) -> None:
     training, tuner = made(tmp_path)
-    with pytest.raises(BrokenError, match="mine"), tuner:
-        run_decisions(training, tuner, [1.0])
-        raise BrokenError("mine")
+
+    def loop() -> None:
+        with tuner:
+            run_decisions(training, tuner, [1.0])
+            raise BrokenError("mine")
+
+    with pytest.raises(BrokenError, match="mine"):
+        loop()
     assert not training.optimizer._optimizer_step_pre_hooks
 
 
@@ -275,7 +280,8 @@ def test_evaluate_gives_the_objective_without_gradients_and_keeps_the_mode(tmp_p
         assert not torch.is_grad_enabled()
         training.model.eval()
         output = training.model(training.inputs)
-        return (output - training.targets).square().squeeze(1)
+        per_example: Tensor = (output - training.targets).square().squeeze(1)
+        return per_example
 
     with gptune.Tuner(
         training.optimizer, evaluate=losses, model=training.model, run_dir=tmp_path / "run"

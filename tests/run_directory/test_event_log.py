@@ -400,6 +400,7 @@ def test_once_the_disk_fails_append_answers_false_for_ever_and_never_raises(
             assert not log.append(HERE, mark(0), durable=True)
             assert not log.rewind(0, HERE)
             assert disk.read(PATH) == at_failure, "nothing may follow a failed line"
+    disk.repair()
     lines = read_events(RUN, disk)
     assert content(lines)[:good] == history[:good]
     with opened(disk) as again:
