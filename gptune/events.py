@@ -301,7 +301,7 @@ def decode(line: bytes, previous: str | None) -> Line | None:
             wall=wall,
             checksum=checksum,
         )
-    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+    except (msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise EventLogError(f"not a line of events.jsonl: {error}") from error
 
 
@@ -313,7 +313,7 @@ def checksum_of(line: bytes) -> str:
     """
     try:
         return str(msgspec.json.decode(line, type=dict[str, Any])["checksum"])
-    except (msgspec.MsgspecError, KeyError) as error:
+    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError) as error:
         raise EventLogError(f"not a line of events.jsonl: {error}") from error
 
 

@@ -146,7 +146,7 @@ def mutations(draw: st.DrawFn) -> Mutation:
 @st.composite
 def numeric_knobs(draw: st.DrawFn) -> Knob:
     """Draw a knob that moves by numbers, ready for the gate."""
-    mode = draw(st.sampled_from(["mult", "set", "delta", "whole"]))
+    mode: Any = draw(st.sampled_from(["mult", "set", "delta", "whole"]))
     step = draw(st.none() | st.floats(1.001, 50.0))
     rest: dict[str, Any] = {
         "max_step": step,

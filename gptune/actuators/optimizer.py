@@ -10,10 +10,12 @@ effective one. AdamW's decay is ``lr * weight_decay``, so scaling the rate scale
 """
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -43,17 +45,12 @@ class Place:
         else:
             whole = list(group[self.key])
             whole[self.index] = value
-            group[self.key] = tuple(whole)
+            group[self.key] = type(group[self.key])(whole)
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """One value that a step is using in place of the schedule's."""
-
-    group: dict[str, Any]
-    place: Place
-    before: Number
-    scaled: Number
+# One value that a step uses in place of the schedule's: group, place, before, scaled, factor.
+# A plain tuple: this is made anew at every step.
+Held = tuple[dict[str, Any], Place, Any, Any, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +111,12 @@ class StepHooks:
 
     def heal(self) -> None:
         """Put back what a step that raised had left scaled, unless somebody wrote there since."""
-        for held in reversed(self._held):
-            if isinstance(held.before, Tensor):
-                held.scaled.copy_(held.before)  # type: ignore[union-attr]
-            elif held.place.get(held.group) is held.scaled:
-                held.place.put(held.group, held.before)
+        for group, place, before, scaled, factor in reversed(self._held):
+            if isinstance(before, Tensor):
+                if torch.equal(scaled, before * factor):
+                    scaled.copy_(before)
+            elif place.get(group) is scaled:
+                place.put(group, before)
         self._held = []
 
     def _scale(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -127,29 +125,34 @@ class StepHooks:
         groups = optimizer.param_groups
         if self.factors:
             self._hold(groups)
-        first = groups[0]
+        first, last = groups[0], self.last
         for place in self.watched:
-            self.last[place] = place.get(first)
+            value = place.get(first)
+            last[place] = value.detach().clone() if isinstance(value, Tensor) else value
 
     def _hold(self, groups: list[dict[str, Any]]) -> None:
         seen: set[int] = set()  # a tensor rate may be shared by all groups: scale it once
         for place, factor in self.factors.items():
             for group in groups:
                 value = place.get(group)
-                if isinstance(value, Tensor):
-                    if id(value) in seen:
-                        continue
-                    seen.add(id(value))
-                    self._held.append(Held(group, place, value.detach().clone(), value))
-                    value.mul_(factor)
-                else:
+                if not isinstance(value, Tensor):
                     scaled = value * factor
-                    self._held.append(Held(group, place, value, scaled))
                     place.put(group, scaled)
+                    self._held.append((group, place, value, scaled, factor))
+                elif id(value) not in seen:
+                    seen.add(id(value))
+                    live = value.detach()  # shares its memory; a rate may want a gradient
+                    self._held.append((group, place, live.clone(), live, factor))
+                    live.mul_(factor)
 
     def _unscale(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self._held:
-            self.heal()
+        """Put back after a step that ended well; no comparison of tensors, so no device sync."""
+        for group, place, before, scaled, _ in reversed(self._held):
+            if isinstance(before, Tensor):
+                scaled.copy_(before)
+            elif place.get(group) is scaled:
+                place.put(group, before)
+        self._held.clear()
 
 
 class OptimizerKnob:
@@ -184,9 +187,9 @@ class OptimizerKnob:
         """Complain about a multiplier that is no positive number, or whose effect is impossible."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"{self._name}: must be a number, got {value!r}"
-        if not (math.isfinite(value) and value > 0):
+        if not 0 < value <= sys.float_info.max:
             return f"{self._name}: must be finite and positive, got {value!r}"
-        largest = max(float(self._place.get(g)) for g in self._hooks.optimizer.param_groups)
+        largest = max(_float(self._place.get(g)) for g in self._hooks.optimizer.param_groups)
         if not largest * value < self._kind.below:
             return f"{self._name}: {largest:g} x {value:g} must stay below {self._kind.below:g}"
         return None
@@ -224,7 +227,7 @@ class OptimizerKnob:
 
     def scheduled(self) -> float:
         """Give the schedule's value in the first group."""
-        return float(self._place.get(self._hooks.optimizer.param_groups[0]))
+        return _float(self._place.get(self._hooks.optimizer.param_groups[0]))
 
     def effective(self) -> float | None:
         """Give the first group's value in the last step; ``None`` before the first."""
@@ -264,6 +267,10 @@ def _present(optimizer: Optimizer) -> Iterator[tuple[Kind, Place]]:
             groups = optimizer.param_groups
             if all(place.key in group for group in groups):
                 # A schedule may start at 0 and rise, so a rate of 0 is still a knob.
-                if kind.name == "lr" or any(float(place.get(g)) != 0 for g in groups):
+                if kind.name == "lr" or any(_float(place.get(g)) != 0 for g in groups):
                     yield kind, place
                 break
+
+
+def _float(value: Number) -> float:
+    return float(value.detach() if isinstance(value, Tensor) else value)

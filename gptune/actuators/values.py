@@ -45,7 +45,7 @@ class ValueKnob:
         if isinstance(self._space, Integer) and not isinstance(value, int):
             return f"{self._name}: must be a whole number, got {value!r}"
         low, high = self._space.low, self._space.high
-        inside = math.isfinite(value) and low <= value <= high
+        inside = low <= value <= high
         return None if inside else f"{self._name}: must lie in [{low}, {high}], got {value!r}"
 
     def apply(self, value: Scalar) -> None:

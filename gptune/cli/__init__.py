@@ -8,11 +8,11 @@ from gptune.cli.demo import add_demo
 from gptune.errors import GptuneError
 from gptune.version import VERSION
 
-REFUSED = 2  # exit code: refused or misused
+REFUSED, INTERRUPTED = 2, 130  # exit codes: refused or misused; stopped by Ctrl-C
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code: 0 done, 2 refused or misused.
+    """Run one command; gives the exit code: 0 done, 2 refused or misused, 130 interrupted.
 
     Args:
         arguments: The words after ``gptune``; those of the process by default.
@@ -31,3 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"gptune: {error}", file=sys.stderr)
         return REFUSED
+    except KeyboardInterrupt:
+        print("gptune: interrupted", file=sys.stderr)
+        return INTERRUPTED

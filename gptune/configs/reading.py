@@ -76,9 +76,8 @@ def _value(kind: Any, data: object, path: str) -> Any:
         raise RecipeError(f"{path}: must be a number, got {data!r}")
     names = _names(kind)
     if names and isinstance(data, str) and data not in names:
-        raise RecipeError(
-            f"{path}: must be {' or '.join(names)}, got {data!r}; {nearest(data, names)}"
-        )
+        either = " or ".join([*names, "a number"] if _is_number(kind) else names)
+        raise RecipeError(f"{path}: must be {either}, got {data!r}; {nearest(data, names)}")
     try:
         return msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:

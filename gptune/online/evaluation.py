@@ -24,7 +24,7 @@ def evaluate_mean(evaluate: Callable[[], Any], model: nn.Module | None) -> Any:
 
 @contextmanager
 def _mode_kept(model: nn.Module | None) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()] if model else []
+    modes = [(module, module.training) for module in model.modules()] if model is not None else []
     try:
         yield
     finally:

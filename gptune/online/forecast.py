@@ -87,7 +87,7 @@ def probability_above(value: float, deviation: float, freedom: int) -> float:
     Source:
         Abramowitz and Stegun (1964), 26.7.3 and 26.7.4.
     """
-    if math.isnan(value) or math.isnan(deviation):
+    if math.isnan(value) or math.isnan(deviation) or math.isinf(deviation):
         return 0.0
     if deviation == 0 or math.isinf(value):
         return 1.0 if value > 0 else 0.0

@@ -19,7 +19,11 @@ class Answer(Generic[T]):
     @property
     def message(self) -> str:
         """The exception in one line for the log, without addresses that differ between runs."""
-        text = f"{type(self.error).__name__}: {self.error}" if self.error else ""
+        if self.error is None:
+            return ""
+        error = self.error
+        words = foreign_call(lambda: str(error)).value
+        text = f"{type(error).__name__}: {words if words is not None else '?'}"
         text = text.encode(errors="replace").decode()  # a lone surrogate cannot be written
         return re.sub(r"0x[0-9a-fA-F]+", "0x", text)[:LONGEST]
 

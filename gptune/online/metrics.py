@@ -80,10 +80,11 @@ def _float(value: numbers.Real) -> float:
     try:
         return float(value)
     except OverflowError:  # a whole number beyond 1e308
-        return math.inf
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
 def _shown(value: object) -> str:
     text = foreign_call(lambda: repr(value)).value or type(value).__name__
+    text = text.encode(errors="replace").decode()
     # An address differs between equal runs, so an object is shown by its type.
     return type(value).__name__ if " at 0x" in text else text[:SHOWN]

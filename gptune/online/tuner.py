@@ -334,7 +334,7 @@ class Tuner:
         if self._proposer is None:
             return None
         answer = consult(self._proposer, told, request)
-        self._caught.extend([answer.error] if answer.error else [])
+        self._caught.extend([] if answer.error is None else [answer.error])
         return answer if request is not None else None
 
     def _carry_out(self, made: Plan) -> Outcome:
@@ -350,7 +350,7 @@ class Tuner:
     def _stop(self, failure: Answer[Any]) -> Decision:
         """Stop tuning on account of gptune's own failure; training goes on."""
         self._say(f"tuning stops for a failure of its own: {failure.message}")
-        self._caught.extend([failure.error] if failure.error else [])
+        self._caught.extend([] if failure.error is None else [failure.error])
         self.set_mode(Mode.OBSERVE)
         moment, reasons = self._now(), (Reason.KERNEL_FAILED,)
         blocked = Action.BLOCKED

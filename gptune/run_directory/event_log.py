@@ -157,7 +157,10 @@ class EventLog:
     def _write(self, line: bytes) -> None:
         assert self._handle is not None
         while line:
-            line = line[self._files.write(self._handle, line) :]
+            taken = self._files.write(self._handle, line)
+            if taken <= 0:
+                raise OSError("the disk takes no more bytes")
+            line = line[taken:]
 
 
 def check(lines: Iterable[bytes]) -> list[Line]:
@@ -189,15 +192,26 @@ def read_events(directory: Path, file_system: FileSystem | None = None) -> list[
 
 
 def effective(lines: Iterable[Line]) -> list[Line]:
-    """Leave out what a later ``rewind`` superseded, and the ``rewind`` lines themselves."""
-    kept: list[Line] = []
+    """Leave out what a later ``rewind`` superseded, and the ``rewind`` lines themselves.
+
+    A rewind may itself go back to a line of a branch that was left before; each line therefore
+    knows the one that it follows.
+    """
+    follows: dict[int, tuple[Line | None, int]] = {0: (None, 0)}  # number -> line, number before
+    newest = 0
     for line in lines:
-        if isinstance(line.event, Rewind):
-            to = line.event.to
-            kept = [entry for entry in kept if entry.envelope.seq <= to]
+        number, event = line.envelope.seq, line.event
+        if isinstance(event, Rewind):
+            newest = max(known for known in follows if known <= event.to)
+            follows[number] = (None, newest)
         else:
-            kept.append(line)
-    return kept
+            follows[number] = (line, newest)
+        newest = number
+    kept: list[Line] = []
+    while newest:
+        entry, newest = follows[newest]
+        kept.extend([entry] if entry is not None else [])
+    return kept[::-1]
 
 
 def _where(lines: list[bytes]) -> tuple[int, int]:

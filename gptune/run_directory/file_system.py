@@ -1,5 +1,6 @@
 """The few things that gptune asks of a disk, so that a test can be the disk."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -73,7 +74,9 @@ class Disk:
         os.fsync(handle)
 
     def close(self, handle: int) -> None:
-        """Give a handle back; a lock taken through it is released."""
+        """Give a handle back; a lock taken through it is released, also from forked children."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
     def truncate(self, path: Path, size: int) -> None:
@@ -97,9 +100,12 @@ class Disk:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.truncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
         except BlockingIOError:
             os.close(handle)
             return None
-        os.truncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
+        except OSError:
+            os.close(handle)
+            raise
         return handle

@@ -200,7 +200,7 @@ def test_a_checkpoint_of_a_tuned_run_loads_without_gptune_and_with_it(optimizer:
         tuned.schedule.go()
     saved = copy.deepcopy(tuned.optimizer.state_dict())
     values = tuned.values()
-    ends = []
+    ends: list[list[Tensor]] = []
     for attached in (True, True, False):
         run = tuned if not ends else Run(optimizer, "StepLR")
         with torch.no_grad():
@@ -470,7 +470,10 @@ def test_detach_leaves_no_trace(name: str) -> None:
     knobs = knobs_of(run.optimizer)
     for knob in knobs.values():
         knob.attach()
-    hooks = [run.optimizer._optimizer_step_pre_hooks, run.optimizer._optimizer_step_post_hooks]
+    hooks: list[dict[int, Any]] = [
+        run.optimizer._optimizer_step_pre_hooks,
+        run.optimizer._optimizer_step_post_hooks,
+    ]
     assert [len(hook) for hook in hooks] == [1, 1], "attaching twice is attaching once"
     knobs["lr"].apply(0.5)
     for knob in knobs.values():
@@ -484,7 +487,7 @@ def test_detach_leaves_no_trace(name: str) -> None:
     assert equal(run.optimizer.state_dict(), plain.optimizer.state_dict())
 
 
-def test_betas_given_as_a_list_stay_a_list() -> None:
+def test_betas_given_as_a_list_stay_what_torch_makes_of_them() -> None:
     betas: Any = [0.9, 0.99]
     optimizer = Adam([nn.Parameter(torch.ones(1))], betas=betas)
     before = copy.deepcopy(optimizer.state_dict()["param_groups"])

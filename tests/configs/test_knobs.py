@@ -101,21 +101,21 @@ def test_every_move_of_the_space_gives_a_value_that_the_recipe_allows(
 @settings(deadline=None)
 def test_a_multiplier_is_searched_on_a_log_scale(own: Float, data: st.DataObject) -> None:
     bounds = (data.draw(st.floats(1e-3, 1.0)), data.draw(st.floats(1.001, 1e3)))
-    knob = make_knob("opt.lr", Mutation(bounds=bounds), own, data.draw(st.floats(own.low, own.high)))
+    knob = make_knob(
+        "opt.lr", Mutation(bounds=bounds), own, data.draw(st.floats(own.low, own.high))
+    )
     assert knob.space == Float(*bounds, log=True)
     set_ = Mutation(mode="set")
     assert make_knob("a.b", set_, own, own.low).space == own
 
 
-@given(
-    st.floats(-9.5, 0.0), st.floats(1.0, 9.5), st.integers(0, 1), st.integers(-20, -10), st.data()
-)
+@given(st.floats(-9.5, 0.0), st.floats(1.0, 9.5), st.integers(0, 1), st.data())
 @settings(deadline=None)
 def test_whole_numbers_never_leave_the_bounds_of_the_recipe(
-    low: float, high: float, base: int, least: int, data: st.DataObject
+    low: float, high: float, base: int, data: st.DataObject
 ) -> None:
     mutation = Mutation(mode="set", bounds=(low, high))
-    knob = make_knob("a.b", mutation, Integer(least, 20), base)
+    knob = make_knob("a.b", mutation, Integer(-20, 20), base)
     assert isinstance(knob.space, Integer)
     value = knob.native(data.draw(st.integers(knob.space.low, knob.space.high)))
     assert isinstance(value, int)
@@ -185,20 +185,22 @@ def test_a_largest_step_is_finite_and_moves_something(mode: Any, step: float) ->
     if math.isfinite(step) and step > least:
         assert Mutation(mode=mode, max_step=step).max_step == step
     else:
-        with pytest.raises(RecipeError, match="^max_step: "):
+        with pytest.raises(RecipeError, match=r"^max_step: "):
             Mutation(mode=mode, max_step=step)
 
 
 @given(st.sampled_from(["mult", "set", "delta"]), any_float, any_float)
 @settings(deadline=None, max_examples=200)
-def test_bounds_are_finite_ordered_and_contain_no_change(mode: Any, low: float, high: float) -> None:
+def test_bounds_are_finite_ordered_and_contain_no_change(
+    mode: Any, low: float, high: float
+) -> None:
     start = {"mult": 1.0, "delta": 0.0}.get(mode)
     sound = math.isfinite(low) and math.isfinite(high) and low < high
     sound = sound and (mode != "mult" or low > 0) and (start is None or low <= start <= high)
     if sound:
         assert Mutation(mode=mode, bounds=(low, high)).bounds == (low, high)
     else:
-        with pytest.raises(RecipeError, match="^bounds: "):
+        with pytest.raises(RecipeError, match=r"^bounds: "):
             Mutation(mode=mode, bounds=(low, high))
 
 
@@ -208,7 +210,7 @@ def test_a_center_lies_inside_the_bounds(center: float) -> None:
     if 0.5 <= center <= 2.0:
         assert Mutation(bounds=(0.5, 2.0), prior_center=center).prior_center == center
     else:
-        with pytest.raises(RecipeError, match="^prior_center: "):
+        with pytest.raises(RecipeError, match=r"^prior_center: "):
             Mutation(bounds=(0.5, 2.0), prior_center=center)
 
 

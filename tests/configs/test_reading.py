@@ -82,7 +82,7 @@ def test_an_error_names_the_whole_path(path: list[str]) -> None:
 
 @pytest.mark.parametrize("data", [None, 1, "text", [], [("required", 1)]])
 def test_what_is_no_mapping_is_refused(data: object) -> None:
-    with pytest.raises(RecipeError, match="^recipe: must be a mapping"):
+    with pytest.raises(RecipeError, match=r"^recipe: must be a mapping"):
         build(Tree, data, "")
     with pytest.raises(RecipeError, match=r"^a\.b: must be a mapping"):
         build(Tree, data, "a.b")
@@ -140,7 +140,7 @@ def test_a_path_is_joined_by_dots(path: str, key: str) -> None:
 @given(anything)
 @settings(deadline=None, max_examples=30)
 def test_a_rule_that_holds_says_nothing_and_a_broken_one_says_all(given_: object) -> None:
-    need(True, "field", "rule", given_, do="this")  # noqa: FBT003
+    need(True, "field", "rule", given_, do="this")
     with pytest.raises(RecipeError) as caught:
-        need(False, "field", "rule", given_, do="this")  # noqa: FBT003
+        need(False, "field", "rule", given_, do="this")
     assert str(caught.value) == f"field: rule, got {given_!r}; this"

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -160,6 +161,7 @@ BAD: list[tuple[str, Any]] = [
     ("acceptance.lower_after_start", True),
     ("safety.max_regression", 0.0),
     ("safety.max_regression", math.nan),
+    ("safety.max_regression", math.inf),
     ("safety.patience", 0),
     ("safety.warmup", -1),
     ("safety.start_below", math.inf),
@@ -168,6 +170,7 @@ BAD: list[tuple[str, Any]] = [
     ("safety.global_cooldown", -1),
     ("safety.on_error", "ignore"),
     ("guard.spike", 0.0),
+    ("guard.spike", math.inf),
     ("guard.lost_progress", 1.5),
     ("guard.snapshots", 0),
     ("guard.budget_mb", 0.0),
@@ -259,7 +262,7 @@ def test_an_unknown_key_names_the_nearest_valid_one(path: str, near: str) -> Non
 
 @pytest.mark.parametrize("data", [None, [], "active", 1])
 def test_a_recipe_is_a_mapping(data: Any) -> None:
-    with pytest.raises(RecipeError, match="^recipe: must be a mapping"):
+    with pytest.raises(RecipeError, match=r"^recipe: must be a mapping"):
         Recipe.from_dict(data)
 
 
@@ -282,7 +285,7 @@ def test_no_number_or_truth_value_is_read_from_a_string(path: str, value: float)
 def phases_of(edges: list[float]) -> dict[str, dict[str, float]]:
     return {
         f"p{i}": {"start_frac": low, "end_frac": high}
-        for i, (low, high) in enumerate(zip(edges, edges[1:], strict=False))
+        for i, (low, high) in enumerate(pairwise(edges))
     }
 
 

@@ -42,20 +42,22 @@ def refused(section: Any, **fields: Any) -> bool:
     try:
         section(**fields)
     except RecipeError as error:
-        assert str(error).partition(":")[0] in section.__struct_fields__
-        return True
-    return False
+        named = str(error).partition(":")[0]
+    else:
+        return False
+    assert named in section.__struct_fields__
+    return True
 
 
 # Section, field, and the rule as the design writes it.
 RULES: list[tuple[Any, str, Any]] = [
     (Acceptance, "epsilon", lambda x: math.isfinite(x) and x >= 0),
     (Acceptance, "probability", lambda x: 0.5 <= x < 1),
-    (Safety, "max_regression", lambda x: x > 0),
+    (Safety, "max_regression", lambda x: math.isfinite(x) and x > 0),
     (Safety, "start_below", math.isfinite),
-    (Guard, "spike", lambda x: x > 0),
+    (Guard, "spike", lambda x: math.isfinite(x) and x > 0),
     (Guard, "lost_progress", lambda x: 0 < x <= 1),
-    (Guard, "budget_mb", lambda x: x > 0),
+    (Guard, "budget_mb", lambda x: math.isfinite(x) and x > 0),
     (Calibration, "budget", lambda x: 0 < x < 1),
     (Decay, "half_life", lambda x: math.isfinite(x) and x > 0),
     (TrustRegion, "expand", lambda x: x > 1),

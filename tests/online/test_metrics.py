@@ -289,7 +289,18 @@ def test_a_metric_is_found_in_every_mapping_and_callable(source: Any) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    [{}, {"Loss": 0.5}, {"loss": None}, {}.get, constant(None), lambda name, default: default],
+    [
+        {},
+        {"Loss": 0.5},
+        {"loss": None},
+        {}.get,
+        constant(None),
+        lambda name, default: default,
+        7,
+        [("loss", 0.5)],
+        "loss",
+        torch.tensor(0.5),
+    ],
 )
 def test_what_is_not_reported_is_missing(source: Any) -> None:
     assert collect(source, "loss").fault is Reason.MISSING
@@ -312,7 +323,6 @@ def test_looking_up_adds_nothing_to_a_mapping_that_makes_entries() -> None:
         raising(ValueError("x" * 10_000)),
         raising(StrRaisesError()),
         lambda: 0.5,
-        7,
     ],
 )
 def test_a_source_that_raises_is_a_fault_and_never_raises(source: Any) -> None:

@@ -251,6 +251,15 @@ def test_the_new_files_name_survives_a_loss_of_power_too() -> None:
 # Changed lines
 
 
+def complaint_of(disk: MemoryDisk) -> str:
+    """Say what is wrong with the log; empty when nothing is."""
+    try:
+        read_events(RUN, disk)
+    except EventLogError as error:
+        return str(error)
+    return ""
+
+
 def body_bytes(data: bytes) -> list[int]:
     """The positions that the checksum covers; times, host and process may be edited."""
     inside = set()
@@ -271,15 +280,14 @@ def test_a_changed_byte_is_found_or_means_the_same(
     byte = data.draw(st.integers(0, 255).filter(lambda value: value != whole[at]))
     disk.files[PATH] = whole[:at] + bytes([byte]) + whole[at + 1 :]
     line = whole[:at].count(b"\n") + 1
-    try:
-        after = read_events(RUN, disk)
-    except EventLogError as error:
-        assert re.search(rf"line ({line}|{line + 1})\b", str(error)), str(error)
+    if complaint := complaint_of(disk):
+        assert re.search(rf"line ({line}|{line + 1})\b", complaint), complaint
         with pytest.raises(EventLogError, match=r"line \d+"):
             EventLog(RUN, disk)
         assert not disk.locks, "a refused log must give the directory back"
     else:
         torn = at == len(whole) - 1  # the last newline: then the last line is a torn tail
+        after = read_events(RUN, disk)
         assert content(after) == content(before)[: len(history) - torn]
 
 
@@ -304,7 +312,17 @@ def test_a_dropped_swapped_or_repeated_line_is_named(
 
 @pytest.mark.parametrize(
     "junk",
-    [b"\n", b"{}\n", b"[]\n", b"null\n", b"7\n", b'"text"\n', b"not json\n", b"\xff\xfe\n", b'{"v":"\xff"}\n'],
+    [
+        b"\n",
+        b"{}\n",
+        b"[]\n",
+        b"null\n",
+        b"7\n",
+        b'"text"\n',
+        b"not json\n",
+        b"\xff\xfe\n",
+        b'{"v":"\xff"}\n',
+    ],
 )
 def test_a_whole_line_that_gptune_did_not_write_is_refused_with_its_number(junk: bytes) -> None:
     disk = MemoryDisk()
@@ -345,12 +363,12 @@ def test_lines_of_unknown_kinds_are_skipped_but_stay_in_the_chain() -> None:
 
 def test_equal_runs_have_equal_lines_but_for_wall() -> None:
     one, other = MemoryDisk(), MemoryDisk()
-    history = [(HERE, mark(0)), (HERE, Blocked(reasons=(Reason.PHASE,)))]
+    history: list[Event] = [mark(0), Blocked(reasons=(Reason.PHASE,))]
     for disk, start in ((one, 0), (other, 1000)):
         ticks = count(start)
         log = EventLog(RUN, disk, wall=lambda ticks=ticks: {"time": next(ticks)})  # type: ignore[misc]
-        for moment, event in history:
-            log.append(moment, event)
+        for event in history:
+            log.append(HERE, event)
     first, second = read_events(RUN, one), read_events(RUN, other)
     assert [line.checksum for line in first] == [line.checksum for line in second]
     assert [line.wall for line in first] != [line.wall for line in second]
@@ -521,6 +539,22 @@ def test_rewinding_to_a_line_that_does_not_exist_is_refused_and_writes_nothing(t
             log.rewind(to, HERE)
         assert disk.read(PATH) == before
         assert log.generation == 0
+
+
+@QUICK
+@given(histories, st.integers(-3, 12), st.text("0123456789abcdef", max_size=16))
+def test_a_log_holds_exactly_the_lines_that_it_wrote(
+    history: list[tuple[Moment, Event]], seq: int, other: str
+) -> None:
+    disk = MemoryDisk()
+    written(disk, history)
+    lines = read_events(RUN, disk)
+    with opened(disk) as log:
+        assert log.checksum == lines[-1].checksum
+        for line in lines:
+            assert log.holds(line.envelope.seq, line.checksum)
+            assert not log.holds(seq, line.checksum) or seq == line.envelope.seq
+        assert not log.holds(seq, other) or other == lines[seq - 1].checksum
 
 
 # One owner

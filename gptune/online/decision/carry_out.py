@@ -173,7 +173,7 @@ def _undo(scribe: Scribe, hands: Mapping[str, Hand], saved: Mapping[str, Saved])
         if complaint:
             notes.unrestored.append(family)
             notes.messages.append(complaint)
-            notes.errors.extend([error] if error else [])
+            notes.errors.extend([] if error is None else [error])
     notes.restored = notes.restored or bool(saved)
     return not notes.unrestored
 
@@ -286,5 +286,5 @@ def _put(notes: Notes, hand: Hand, value: Scalar) -> str:
 def _broke(notes: Notes, family: str, what: str, error: Exception | None) -> str:
     notes.failed.append(Reason.ACTUATOR_FAILED)
     notes.broken.append(family)
-    notes.errors.extend([error] if error else [])
+    notes.errors.extend([] if error is None else [error])
     return f"{family}: {what}"

@@ -221,7 +221,8 @@ def _tell(
     if resolution is None and (state.pending is not None or outlook is None):
         return None
     gain = evidence.gain if evidence else float("nan")
-    noise = evidence.deviation**2 if evidence and evidence.deviation is not None else None
+    deviation = evidence.deviation if evidence else None
+    noise = None if deviation is None else deviation * deviation  # inf, not OverflowError
     observation = Observation(point=dict(state.point), value=gain, noise=noise)
     success = resolution.action is Action.ACCEPTED if resolution else None
     return Told(observation=observation, success=success)

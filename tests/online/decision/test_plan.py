@@ -164,6 +164,12 @@ class Kernel(RuleBasedStateMachine):
             moves: dict[str, Scalar] = {name: float(point[name]) * direction for name in names}
             self.decide(value, None, Answer(value=Proposal(point=moves, source="gp")))
 
+    @rule(value=st.floats(-5, 5), move=st.floats(0.01, 100.0), family=st.sampled_from(FAMILIES))
+    def decides_on_a_number_anywhere(self, value: float, move: float, family: str) -> None:
+        if not self.closed:
+            proposal = Proposal(point={family: move}, source="gp")
+            self.decide(value, None, Answer(value=proposal))
+
     @rule(value=ANY_FLOAT, fault=FAULTS)
     def decides_on_a_metric_that_is_no_number(self, value: float, fault: Reason) -> None:
         if not self.closed:

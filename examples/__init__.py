@@ -1,0 +1,1 @@
+"""Short scripts that show gptune at work, and the benchmarks."""

@@ -1,0 +1,1 @@
+"""Benchmarks: each is a module with ``--quick``, ``--full`` and ``--json FILE``."""

@@ -1,0 +1,171 @@
+"""The history keeps the newest, turns what is not finite into the worst, and fades with age."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gptune.configs import Decay
+from gptune.core.history import HALF_LIFE, LEAST_WEIGHT, History
+from gptune.core.space import SearchSpace
+from gptune.errors import SpaceError
+from gptune.records import Float, Observation
+from tests.strategies import any_float, moderate
+
+SPACE = SearchSpace({"x": Float(0.0, 1.0)})
+NONE = Decay(kind="none")
+unit = st.floats(0, 1)
+told = st.builds(
+    Observation,
+    point=st.fixed_dictionaries({"x": unit}),
+    value=any_float | moderate,
+    noise=st.none() | any_float,
+    number=st.integers(0, 9),
+)
+tales = st.lists(told, max_size=15)
+limits = st.integers(1, 8)
+
+
+def after(limit: int, tale: list[Observation]) -> History:
+    history = History(limit)
+    for observation in tale:
+        history = history.add(observation)
+    return history
+
+
+def plain(count: int, limit: int = 300) -> History:
+    values = [Observation(point={"x": i / count}, value=float(i)) for i in range(count)]
+    return after(limit, values)
+
+
+@given(limits, tales)
+@settings(deadline=None)
+def test_the_newest_are_kept_oldest_first_and_all_are_counted(
+    limit: int, tale: list[Observation]
+) -> None:
+    history = after(limit, tale)
+    assert history.count == len(tale)
+    assert len(history.observations) == min(limit, len(tale))
+    kept = tale[-limit:]
+    assert [o.point for o in history.observations] == [o.point for o in kept]
+    assert [o.number for o in history.observations] == list(range(len(tale)))[-limit:]
+
+
+@given(limits, tales)
+@settings(deadline=None)
+def test_a_value_that_is_not_finite_becomes_the_worst_one_kept(
+    limit: int, tale: list[Observation]
+) -> None:
+    history = History(limit)
+    for observation in tale:
+        before = [o.value for o in history.observations]
+        history = history.add(observation)
+        newest = history.observations[-1].value
+        assert math.isfinite(newest)
+        if math.isfinite(observation.value):
+            assert newest == observation.value
+        else:
+            assert newest == min(before, default=0.0)
+
+
+@given(limits, tales)
+@settings(deadline=None)
+def test_noise_is_a_finite_variance_or_unknown(limit: int, tale: list[Observation]) -> None:
+    for kept, given_ in zip(after(limit, tale).observations, tale[-limit:], strict=True):
+        sound = given_.noise is not None and math.isfinite(given_.noise) and given_.noise >= 0
+        assert kept.noise == (given_.noise if sound else None)
+
+
+@given(limits, tales)
+@settings(deadline=None, max_examples=30)
+def test_adding_leaves_the_history_before_as_it_was(limit: int, tale: list[Observation]) -> None:
+    history = after(limit, tale)
+    before = (history.observations, history.count)
+    history.add(Observation(point={"x": 0.5}, value=1.0))
+    assert (history.observations, history.count) == before
+
+
+@given(limits, tales)
+@settings(deadline=None)
+def test_training_data_line_up_with_what_was_kept(limit: int, tale: list[Observation]) -> None:
+    history = after(limit, tale)
+    data = history.data(SPACE, NONE)
+    n = len(history.observations)
+    assert data.x.shape == (n, 1)
+    for column in (data.y, data.noise, data.weight, data.age):
+        assert column.shape == (n,)
+        assert column.dtype == torch.float64
+    assert data.y.tolist() == [o.value for o in history.observations]
+    assert data.noise.tolist() == [o.noise or 0.0 for o in history.observations]
+    assert data.x.flatten().tolist() == pytest.approx([o.point["x"] for o in history.observations])
+    assert data.age.tolist() == list(range(n, 0, -1))  # the newest has age 1
+
+
+@given(st.integers(1, 40))
+@settings(deadline=None, max_examples=20)
+def test_without_decay_every_observation_counts_alike(count: int) -> None:
+    data = plain(count).data(SPACE, NONE)
+    assert torch.equal(data.weight, torch.ones_like(data.weight))
+    assert data.half_life is None
+    assert len(data.y) == count
+
+
+@given(st.integers(1, 40), st.floats(0.5, 50))
+@settings(deadline=None, max_examples=40)
+def test_by_weights_an_observation_of_one_half_life_weighs_one_half(
+    count: int, half_life: float
+) -> None:
+    data = plain(count).data(SPACE, Decay(kind="weights", half_life=half_life))
+    assert data.half_life is None
+    assert torch.allclose(data.weight, torch.exp2(-data.age / half_life))
+    assert bool((data.weight >= LEAST_WEIGHT).all())
+    kept = [i for i in range(count) if 2 ** (-(count - i) / half_life) >= LEAST_WEIGHT]
+    assert data.y.tolist() == [float(i) for i in kept]
+
+
+def test_by_weights_what_weighs_nothing_is_left_out() -> None:
+    data = plain(40).data(SPACE, Decay(kind="weights", half_life=1.0))
+    assert data.age.tolist() == list(range(9, 0, -1))  # 2 ** -10 is below a thousandth
+
+
+@given(st.integers(1, 40), st.integers(2, 50))
+@settings(deadline=None, max_examples=40)
+def test_by_window_only_the_newest_count(count: int, window: int) -> None:
+    data = plain(count).data(SPACE, Decay(kind="window", window=window))
+    assert data.y.tolist() == [float(i) for i in range(count)][-window:]
+    assert torch.equal(data.weight, torch.ones_like(data.weight))
+    assert data.half_life is None
+
+
+@given(st.integers(1, 40), st.floats(0.5, 50))
+@settings(deadline=None, max_examples=20)
+def test_by_kernel_all_are_kept_and_their_ages_correlate(count: int, half_life: float) -> None:
+    data = plain(count).data(SPACE, Decay(kind="kernel", half_life=half_life))
+    assert data.half_life == half_life
+    assert len(data.y) == count
+    assert torch.equal(data.weight, torch.ones_like(data.weight))
+
+
+def test_auto_is_the_measured_half_life() -> None:
+    assert plain(3).data(SPACE, Decay(kind="kernel")).half_life == HALF_LIFE == 13.0
+
+
+@pytest.mark.parametrize("kind", ["none", "weights", "kernel"])
+def test_an_empty_history_gives_empty_data(kind: str) -> None:
+    data = History(5).data(SPACE, Decay(kind=kind))  # type: ignore[arg-type]
+    assert data.x.shape == (0, 1)
+    assert data.y.shape == (0,)
+
+
+def test_ages_go_on_when_the_oldest_were_forgotten() -> None:
+    data = plain(30, limit=4).data(SPACE, NONE)
+    assert data.age.tolist() == [4.0, 3.0, 2.0, 1.0]
+    assert data.y.tolist() == [26.0, 27.0, 28.0, 29.0]
+
+
+def test_a_point_outside_the_space_is_refused() -> None:
+    history = History(5).add(Observation(point={"x": 2.0}, value=1.0))
+    with pytest.raises(SpaceError, match="'x'"):
+        history.data(SPACE, NONE)

@@ -1,0 +1,679 @@
+"""The proposer: inside the limits and the trust region, repeatable, and a good guest of torch."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gptune.configs import Decay, Search, TrustRegion
+from gptune.core import proposer as room
+from gptune.core.criteria import UpperConfidenceBound
+from gptune.core.proposer import SLICE_POINTS, Proposer, Seeded
+from gptune.core.search import CriterionError
+from gptune.core.space import SearchSpace
+from gptune.errors import SpaceError
+from gptune.records import (
+    Categorical,
+    Float,
+    Integer,
+    Observation,
+    Proposal,
+    Request,
+    Scalar,
+    Told,
+)
+from tests.strategies import any_float, points_of, spaces
+
+SPACE = SearchSpace({"lr": Float(0.1, 10.0, log=True), "aux": Float(0.1, 10.0, log=True)})
+HERE: dict[str, Scalar] = {"lr": 1.0, "aux": 1.0}
+WIDE = {"lr": (0.5, 2.0), "aux": (0.5, 2.0)}
+EAGER = Search(startup_trials=0)
+AT_ONCE = Search(startup_trials=0, joint=True)
+
+
+def ask_for(number: int, **fields: Any) -> Request:
+    made: dict[str, Any] = {"point": HERE, "limits": WIDE, "free": ("lr", "aux"), **fields}
+    return Request(number=number, **made)
+
+
+def told(lr: float, aux: float, value: float, success: bool | None = None) -> Told:
+    return Told(observation=Observation(point={"lr": lr, "aux": aux}, value=value), success=success)
+
+
+TALE = [
+    told(1.0, 1.0, 0.0),
+    told(1.5, 1.0, 0.3),
+    told(1.0, 1.6, -0.2),
+    told(0.7, 0.8, -0.4),
+    told(1.8, 0.6, 0.5),
+]
+
+
+def proposer_of(
+    config: Search = EAGER, seed: int = 0, tale: list[Told] | None = None, **rest: Any
+) -> Proposer:
+    made = Proposer(SPACE, config, randomness=Seeded(seed), **rest)
+    for one in TALE if tale is None else tale:
+        made.tell(one)
+    return made
+
+
+def length_of(proposer: Proposer) -> float:
+    return float(proposer.state_dict()["region"]["length"])
+
+
+# --- inside the limits, whatever happened ---------------------------------------------------
+
+
+@st.composite
+def searches(draw: st.DrawFn) -> Search:
+    kinds = ["none", "weights", "kernel"]
+    return Search(
+        algorithm=draw(st.sampled_from(["gp", "gp", "random"])),
+        acquisition=draw(st.sampled_from(["log_ei", "ucb", "thompson"])),
+        startup_trials=draw(st.integers(0, 2)),
+        joint=draw(st.booleans()),
+        decay=Decay(kind=draw(st.sampled_from(kinds))),
+        trust_region=TrustRegion(enabled=draw(st.booleans())),
+    )
+
+
+@st.composite
+def requests(draw: st.DrawFn, space: SearchSpace, *, joint: bool) -> Request:
+    point = draw(points_of(space))
+    free = draw(st.lists(st.sampled_from(sorted(space.parameters)), min_size=1, unique=True))
+    limits = {}
+    for name in free:
+        parameter, value = space.parameters[name], point[name]
+        if not isinstance(parameter, Categorical):
+            assert isinstance(value, int | float)
+            step = draw(st.floats(0.01, 1.0)) * (parameter.high - parameter.low)
+            limits[name] = (
+                max(float(parameter.low), value - step),
+                min(float(parameter.high), value + step),
+            )
+    return Request(
+        number=draw(st.integers(1, 10**6)),
+        point=point,
+        limits=limits,
+        free=tuple(free),
+        joint=joint,
+        centers={n: draw(st.floats(*limits[n])) for n in limits if draw(st.booleans())},
+        upward=tuple(n for n in limits if draw(st.booleans())),
+    )
+
+
+def assert_inside(space: SearchSpace, request: Request, proposal: Proposal, length: float) -> None:
+    assert proposal.point
+    assert set(proposal.point) <= set(request.free)
+    assert request.joint or len(proposal.point) == 1
+    whole = {**request.point, **proposal.point}
+    x, center = space.encode(whole), space.encode(request.point)  # raises outside the space
+    for name, parameter, part in space.columns():
+        if name not in proposal.point or isinstance(parameter, Categorical):
+            continue
+        move = proposal.point[name]
+        assert type(move) is (int if isinstance(parameter, Integer) else float)
+        low, high = request.limits[name]
+        assert low <= move <= high, (name, move, request.limits[name])
+        if proposal.source != "startup" or not request.centers:
+            rounding = 1e-9
+            if isinstance(parameter, Integer):  # to the nearest whole number
+                ends = [
+                    float(space.encode({**whole, name: e})[part]) for e in near(parameter, move)
+                ]
+                rounding += max(abs(float(x[part]) - end) for end in ends)
+            assert float((x[part] - center[part]).abs()) <= length / 2 + rounding
+
+
+def near(parameter: Integer, move: Scalar) -> list[int]:
+    assert isinstance(move, int)
+    return [max(parameter.low, move - 1), min(parameter.high, move + 1)]
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+def test_a_proposal_lies_within_the_limits_and_the_trust_region_and_moves_free_knobs_only(
+    data: st.DataObject,
+) -> None:
+    space, config = data.draw(spaces(max_size=3)), data.draw(searches())
+    proposer = Proposer(space, config, randomness=Seeded(data.draw(st.integers(0, 99))))
+    for _ in range(data.draw(st.integers(1, 3))):
+        for _ in range(data.draw(st.integers(0, 3))):
+            seen = Observation(point=data.draw(points_of(space)), value=data.draw(any_float))
+            proposer.tell(Told(observation=seen, success=data.draw(st.none() | st.booleans())))
+        request = data.draw(requests(space, joint=config.joint))
+        length = length_of(proposer) if config.trust_region.enabled else 2.0
+        assert_inside(space, request, proposer.ask(request), length)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("algorithm", ["gp", "random"])
+def test_whole_numbers_keep_limits_that_are_no_whole_numbers(joint: bool, algorithm: Any) -> None:
+    space = SearchSpace({"n": Integer(-9, 9)})
+    config = Search(algorithm=algorithm, startup_trials=3, joint=joint)
+    proposer = Proposer(space, config)
+    for number in range(12):
+        value = number % 5 - 2
+        seen = Observation(point={"n": value}, value=float(value))
+        proposer.tell(Told(observation=seen, success=bool(number % 2)))
+        limits = {"n": (value - 1.6, value + 1.6)}
+        request = Request(
+            number=number, point={"n": value}, limits=limits, free=("n",), joint=joint
+        )
+        move = proposer.ask(request).point["n"]
+        assert type(move) is int
+        assert abs(move - value) <= 1
+
+
+def test_one_knob_at_a_time_unless_all_move_together() -> None:
+    for joint, most in ((False, 1), (True, 2)):
+        proposer = proposer_of(Search(startup_trials=2, joint=joint))
+        moved = {len(proposer.ask(ask_for(n, joint=joint)).point) for n in range(1, 6)}
+        assert max(moved) == most
+
+
+@pytest.mark.parametrize("config", [EAGER, Search(algorithm="random"), Search()])
+def test_a_knob_that_is_not_free_stays(config: Search) -> None:
+    proposer = proposer_of(config)
+    for number in range(1, 6):
+        request = ask_for(number, free=("aux",), limits={"aux": (0.5, 2.0)})
+        assert set(proposer.ask(request).point) == {"aux"}
+
+
+def test_a_shrunk_trust_region_keeps_proposals_near() -> None:
+    proposer = proposer_of(tale=[told(1.0, 1.0, float(n), success=False) for n in range(20)])
+    assert length_of(proposer) == 0.05
+    for number in range(1, 6):
+        for name, move in proposer.ask(ask_for(number)).point.items():
+            assert isinstance(move, float)
+            assert abs(SPACE.place(name, move) - 0.5) <= 0.025 + 1e-12
+
+
+def test_a_trust_region_that_is_off_leaves_the_limits_alone() -> None:
+    config = Search(startup_trials=0, trust_region=TrustRegion(enabled=False))
+    proposer = proposer_of(config, acquisition=corner(1.0, 1.0))
+    wide = {"lr": (0.1, 10.0), "aux": (0.1, 10.0)}
+    (move,) = proposer.ask(ask_for(1, limits=wide)).point.values()
+    assert isinstance(move, float)
+    assert move > 9.0
+
+
+# --- repeatable -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [EAGER, AT_ONCE, Search(), Search(algorithm="random")])
+@pytest.mark.parametrize("acquisition", ["log_ei", "ucb", "thompson"])
+def test_the_same_seed_history_and_number_give_the_same_proposal(
+    config: Search, acquisition: Any
+) -> None:
+    plain = {name: getattr(config, name) for name in ("algorithm", "startup_trials", "joint")}
+    chosen = Search(**plain, acquisition=acquisition)
+    torch.manual_seed(1)
+    first = proposer_of(chosen).ask(ask_for(7, joint=chosen.joint))
+    torch.manual_seed(2)
+    second = proposer_of(chosen).ask(ask_for(7, joint=chosen.joint))
+    assert first == second
+
+
+@pytest.mark.parametrize("config", [AT_ONCE, Search(joint=True), Search(algorithm="random")])
+def test_another_seed_gives_another_proposal(config: Search) -> None:
+    one, other = (proposer_of(config, seed).ask(ask_for(7, joint=True)) for seed in (0, 1))
+    assert one.point != other.point
+
+
+def test_another_number_gives_another_proposal() -> None:
+    config = Search(algorithm="random")
+    one, other = (proposer_of(config).ask(ask_for(number)) for number in (1, 2))
+    assert one.point != other.point
+
+
+@given(st.integers(-(2**70), 2**70), st.integers(0, 10**9))
+@settings(deadline=None)
+def test_a_seed_is_one_that_torch_takes_and_the_same_each_time(seed: int, number: int) -> None:
+    given_ = Seeded(seed).seed(number)
+    assert 0 <= given_ < 2**31
+    assert Seeded(seed).seed(number) == given_
+
+
+def test_neighbouring_seeds_and_numbers_share_no_randomness() -> None:
+    drawn = [Seeded(seed).seed(number) for seed in range(40) for number in range(40)]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_what_was_told_drives_the_gp_and_not_only_where() -> None:
+    values = [one.observation.value for one in TALE]
+    shuffled = [*values[2:], *values[:2]]
+    other = [
+        Told(observation=Observation(point=one.observation.point, value=value))
+        for one, value in zip(TALE, shuffled, strict=True)
+    ]
+    points = [proposer_of(AT_ONCE, tale=t).ask(ask_for(3, joint=True)).point for t in (TALE, other)]
+    assert points[0] != points[1]
+
+
+def test_a_random_search_does_not_listen() -> None:
+    config = Search(algorithm="random")
+    points = [proposer_of(config, tale=t).ask(ask_for(3)).point for t in (TALE, TALE[::-1])]
+    assert points[0] == points[1]
+
+
+@pytest.mark.parametrize("config", [EAGER, Search(startup_trials=2), Search(algorithm="random")])
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_state_that_went_through_json_goes_on_identically(config: Search, after: int) -> None:
+    original = proposer_of(config)
+    for number in range(after):
+        original.ask(ask_for(number))
+        original.tell(told(1.2, 0.9, math.nan, success=bool(number % 2)))
+    resumed = Proposer(SPACE, config, randomness=Seeded(0))
+    resumed.load_state_dict(json.loads(json.dumps(original.state_dict(), allow_nan=False)))
+    assert resumed.state_dict() == original.state_dict()
+    for number in range(after, after + 4):
+        request = ask_for(number)
+        assert resumed.ask(request) == original.ask(request)
+        for one in (resumed, original):
+            one.tell(told(1.0 + number / 10, 1.0, math.sin(number), success=bool(number % 2)))
+    assert resumed.state_dict() == original.state_dict()
+
+
+def test_taking_a_state_replaces_what_was_known() -> None:
+    fresh, used = Proposer(SPACE, EAGER), proposer_of()
+    used.ask(ask_for(1))
+    used.load_state_dict(fresh.state_dict())
+    assert used.state_dict() == fresh.state_dict()
+
+
+# --- a good guest ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [EAGER, Search(), Search(algorithm="random")])
+@pytest.mark.parametrize("acquisition", ["log_ei", "thompson"])
+def test_torchs_random_state_and_threads_are_left_alone(config: Search, acquisition: Any) -> None:
+    chosen = Search(
+        algorithm=config.algorithm,
+        startup_trials=config.startup_trials,
+        acquisition=acquisition,
+    )
+    proposer, threads = proposer_of(chosen), torch.get_num_threads()
+    torch.manual_seed(12)
+    before = [torch.get_rng_state(), *accelerator_states()]
+    torch.set_num_threads(2)
+    try:
+        proposer.ask(ask_for(1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    after = [torch.get_rng_state(), *accelerator_states()]
+    assert all(map(torch.equal, after, before))
+    assert torch.initial_seed() == 12
+
+
+def accelerator_states() -> list[Tensor]:
+    return list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else []
+
+
+def test_the_random_state_of_accelerators_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's generator draws the dropout of the run: to seed it is to change the training."""
+    seeded: list[str] = []
+    for name in ("cuda", "mps", "xpu"):
+        module = getattr(torch, name)
+        for function in ("manual_seed", "manual_seed_all", "seed", "seed_all"):
+            if hasattr(module, function):
+                label = f"torch.{name}.{function}"
+                monkeypatch.setattr(module, function, lambda *_, label=label: seeded.append(label))
+    for config in (EAGER, Search(), Search(algorithm="random")):
+        proposer_of(config).ask(ask_for(1))
+    assert seeded == []
+
+
+def test_threads_and_random_state_come_back_when_the_criterion_raises() -> None:
+    proposer, threads = proposer_of(acquisition=broken), torch.get_num_threads()
+    before = torch.get_rng_state()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            proposer.ask(ask_for(1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def default_device(device: str) -> Iterator[None]:
+    before = torch.get_default_device()
+    torch.set_default_device(device)
+    try:
+        yield
+    finally:
+        torch.set_default_device(before)
+
+
+WEATHER: dict[str, Callable[[], Any]] = {
+    "inference mode": torch.inference_mode,
+    "no grad": torch.no_grad,
+    "grad": torch.enable_grad,
+    "float16": lambda: default_dtype(torch.float16),
+    "bfloat16": lambda: default_dtype(torch.bfloat16),
+    "float64": lambda: default_dtype(torch.float64),
+    "another default device": lambda: default_device("meta"),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "deterministic": nullcontext,
+}
+
+
+@pytest.mark.parametrize("weather", WEATHER)
+@pytest.mark.parametrize("acquisition", ["log_ei", "ucb", "thompson"])
+def test_the_weather_of_the_training_changes_no_proposal(weather: str, acquisition: Any) -> None:
+    config = Search(startup_trials=1, acquisition=acquisition)
+
+    def proposals() -> list[Proposal]:
+        proposer = proposer_of(config)
+        return [proposer.ask(ask_for(number)) for number in range(3)]
+
+    wanted = proposals()
+    with WEATHER[weather]():
+        found = proposals()
+    assert found == wanted
+
+
+def test_a_surrogate_told_in_inference_mode_can_be_asked_outside_it() -> None:
+    proposer = proposer_of()
+    with torch.inference_mode():
+        proposer.tell(told(1.1, 1.1, 0.2))
+        first = proposer.ask(ask_for(1))
+    assert first.source == "gp"
+    assert proposer.ask(ask_for(2)).source == "gp"
+    with torch.inference_mode():
+        assert proposer.ask(ask_for(3)).source == "gp"
+
+
+# --- start-up -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["gp", "random"])
+@pytest.mark.parametrize("joint", [False, True])
+def test_the_prior_center_is_proposed_first(algorithm: Any, joint: bool) -> None:
+    proposer = proposer_of(Search(algorithm=algorithm, startup_trials=0, joint=joint))
+    centers = {"lr": 1.3, "aux": 0.8}
+    first = proposer.ask(ask_for(1, centers=centers, joint=joint))
+    assert first.source == "startup"
+    assert first.point == (centers if joint else {"lr": 1.3})
+    assert proposer.ask(ask_for(2, centers=centers, joint=joint)).source != "startup"
+
+
+def test_a_center_beyond_the_limits_is_approached() -> None:
+    first = proposer_of().ask(ask_for(1, centers={"lr": 5.0}))
+    assert first.point == {"lr": 2.0}
+
+
+def test_a_center_where_the_knob_already_is_is_no_proposal() -> None:
+    first = proposer_of().ask(ask_for(1, centers=dict(HERE)))
+    assert first.source == "gp"
+    assert first.point not in ({"lr": 1.0}, {"aux": 1.0})
+
+
+def test_a_center_of_a_knob_that_is_not_free_waits() -> None:
+    request = ask_for(1, free=("aux",), limits={"aux": (0.5, 2.0)}, centers={"lr": 1.5})
+    assert set(proposer_of().ask(request).point) == {"aux"}
+
+
+@given(st.integers(0, 999), st.booleans())
+@settings(deadline=None, max_examples=15)
+def test_upward_startup_trials_never_go_down(seed: int, joint: bool) -> None:
+    proposer = proposer_of(Search(startup_trials=6, joint=joint), seed)
+    for number in range(1, 7):
+        proposal = proposer.ask(ask_for(number, upward=("lr",), joint=joint))
+        assert proposal.source == "startup"
+        move = proposal.point.get("lr", 1.0)
+        assert isinstance(move, float)
+        assert move >= 1.0
+
+
+def test_startup_trials_that_are_not_upward_go_both_ways() -> None:
+    proposer = proposer_of(Search(startup_trials=12, joint=True))
+    asked = [proposer.ask(ask_for(n, upward=("lr",), joint=True)).point for n in range(1, 13)]
+    moves = [point["aux"] for point in asked]
+    assert any(isinstance(move, float) and move < 1.0 for move in moves)
+    assert any(isinstance(move, float) and move > 1.0 for move in moves)
+
+
+def test_after_the_start_an_upward_knob_may_be_lowered() -> None:
+    tale = [told(0.7, 1.0, 1.0), told(1.0, 1.0, 0.0), told(1.5, 1.0, -1.0)]
+    proposer = proposer_of(tale=tale, acquisition=UpperConfidenceBound(0.0))
+    request = ask_for(1, upward=("lr",), free=("lr",), limits={"lr": (0.5, 2.0)})
+    move = proposer.ask(request).point["lr"]
+    assert isinstance(move, float)
+    assert move < 1.0
+
+
+@given(st.integers(0, 6))
+@settings(deadline=None, max_examples=7)
+def test_the_gp_takes_over_after_the_startup_trials(count: int) -> None:
+    proposer = proposer_of(Search(startup_trials=count))
+    sources = [proposer.ask(ask_for(number)).source for number in range(1, count + 3)]
+    assert sources == ["startup"] * count + ["gp"] * 2
+
+
+def test_startup_trials_are_all_different_and_fill_the_box() -> None:
+    proposer = proposer_of(Search(startup_trials=8), tale=[])
+    request = {"free": ("lr",), "limits": {"lr": (0.5, 2.0)}}
+    moves = [proposer.ask(ask_for(n, **request)).point["lr"] for n in range(1, 9)]
+    numbers = [move for move in moves if isinstance(move, float)]
+    assert len(set(numbers)) == 8
+    assert min(numbers) < 0.8
+    assert max(numbers) > 1.25
+
+
+def test_a_random_search_says_that_it_is_random() -> None:
+    proposer = proposer_of(Search(algorithm="random"))
+    assert {proposer.ask(ask_for(number)).source for number in range(8)} == {"random"}
+
+
+@pytest.mark.parametrize("tale", [[], TALE[:1]])
+def test_too_little_seen_is_a_fallback_inside_the_limits(tale: list[Told]) -> None:
+    proposal = proposer_of(tale=tale).ask(ask_for(1))
+    assert proposal.source == "fallback"
+    assert_inside(SPACE, ask_for(1), proposal, 0.4)
+
+
+def test_a_fit_that_fails_is_a_fallback_inside_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "fit", lambda data, last: None)
+    proposal = proposer_of().ask(ask_for(1))
+    assert proposal.source == "fallback"
+    assert proposal.mean is None
+    assert_inside(SPACE, ask_for(1), proposal, 0.4)
+
+
+# --- what a proposal believes ---------------------------------------------------------------
+
+
+def test_a_gp_proposal_says_what_it_believed() -> None:
+    proposer = proposer_of()
+    proposal = proposer.ask(ask_for(1))
+    assert proposal.source == "gp"
+    for number in (proposal.mean, proposal.deviation, proposal.criterion):
+        assert number is not None
+        assert math.isfinite(number)
+    state = proposer.state_dict()
+    assert proposal.hyperparameters == {
+        "lengthscale": list(state["lengthscale"]),
+        "noise": [state["noise"]],
+    }
+    assert set(proposal.slices) == set(SPACE.parameters)
+    for one in proposal.slices.values():
+        assert len(one.at) == len(one.mean) == len(one.deviation) == SLICE_POINTS == 33
+        assert (one.at[0], one.at[-1]) == (0.0, 1.0)
+        assert all(map(math.isfinite, (*one.mean, *one.deviation)))
+        assert min(one.deviation) > 0
+
+
+def test_a_startup_proposal_believes_nothing() -> None:
+    proposal = proposer_of(Search()).ask(ask_for(1))
+    assert proposal.mean is None
+    assert proposal.deviation is None
+    assert proposal.criterion is None
+    assert proposal.slices == {}
+
+
+def test_a_choice_has_no_slice() -> None:
+    space = SearchSpace({"c": Categorical(("a", "b")), "x": Float(0.0, 1.0)})
+    proposer = Proposer(space, EAGER)
+    for i in range(4):
+        point: dict[str, Scalar] = {"c": "ab"[i % 2], "x": i / 4}
+        proposer.tell(Told(observation=Observation(point=point, value=float(i))))
+    request = Request(
+        number=1, point={"c": "a", "x": 0.5}, limits={"x": (0.0, 1.0)}, free=("c", "x")
+    )
+    assert set(proposer.ask(request).slices) == {"x"}
+
+
+def test_the_better_choice_is_proposed() -> None:
+    space = SearchSpace({"c": Categorical(("a", "b", "c"))})
+    proposer = Proposer(space, EAGER, acquisition=UpperConfidenceBound(0.0))
+    for i in range(9):
+        value = {"a": 0.0, "b": 1.0, "c": -1.0}["abc"[i % 3]]
+        proposer.tell(Told(observation=Observation(point={"c": "abc"[i % 3]}, value=value)))
+    request = Request(number=1, point={"c": "a"}, limits={}, free=("c",))
+    assert proposer.ask(request).point == {"c": "b"}
+
+
+def test_the_gp_climbs_towards_what_was_better() -> None:
+    proposer = proposer_of(tale=[told(m, 1.0, math.log(m)) for m in (0.5, 0.7, 1.0, 1.4, 2.0)])
+    request = ask_for(1, free=("lr",), limits={"lr": (0.5, 2.0)})
+    move = proposer.ask(request).point["lr"]
+    assert isinstance(move, float)
+    assert move > 1.4
+
+
+# --- criteria of the user's own ---------------------------------------------------------------
+
+
+def corner(*signs: float) -> Callable[..., Any]:
+    """Make a criterion that prefers one corner of the cube, whatever the model says."""
+    pull = torch.tensor(signs, dtype=torch.float64)
+
+    def acquisition(model: Any, best: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda x: (x.squeeze(-2) * pull).sum(-1)
+
+    return acquisition
+
+
+def broken(model: Any, best: Tensor) -> Any:
+    return 1 / 0
+
+
+@pytest.mark.parametrize("signs", [(1.0, 1.0), (-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0)])
+def test_a_criterion_that_prefers_a_corner_drives_the_proposals_there(
+    signs: tuple[float, float],
+) -> None:
+    proposer = proposer_of(AT_ONCE, acquisition=corner(*signs))
+    point = dict(HERE)
+    for number in range(1, 12):
+        limits = {n: (max(0.1, float(m) / 2), min(10.0, float(m) * 2)) for n, m in point.items()}
+        request = ask_for(number, point=point, limits=limits, joint=True)
+        point.update(proposer.ask(request).point)
+    for sign, (name, move) in zip(signs, point.items(), strict=True):
+        assert isinstance(move, float)
+        assert SPACE.place(name, move) == pytest.approx(1.0 if sign > 0 else 0.0, abs=0.05)
+
+
+def test_a_criterion_hears_the_best_posterior_mean() -> None:
+    heard: list[float] = []
+
+    def listening(model: Any, best: Tensor) -> Any:
+        assert best.shape == ()
+        assert best.dtype == torch.float64
+        means = model.posterior(model.data.x.unsqueeze(-2)).mean.flatten()
+        assert float(best) == float(means.max())
+        heard.append(float(best))
+        return corner(1.0, 1.0)(model, best)
+
+    proposer_of(acquisition=listening).ask(ask_for(1))
+    assert len(heard) == 1
+
+
+def test_an_exception_of_a_criterion_passes_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        proposer_of(acquisition=broken).ask(ask_for(1))
+
+
+@pytest.mark.parametrize(
+    ("score", "rule"),
+    [
+        (lambda x: x.sum((-1, -2)) * math.nan, "are NaN"),
+        (lambda x: x.sum(), "must give shape"),
+    ],
+)
+def test_a_criterion_that_scores_nothing_is_refused(score: Any, rule: str) -> None:
+    proposer = proposer_of(acquisition=lambda model, best: score)
+    with pytest.raises(CriterionError, match=rule):
+        proposer.ask(ask_for(1))
+
+
+# --- telling and inheriting -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("point", [{"lr": 1.0}, {"lr": 99.0, "aux": 1.0}, {"lr": "a", "aux": 1.0}])
+def test_a_point_outside_the_space_is_refused_and_teaches_nothing(point: dict[str, Any]) -> None:
+    proposer = proposer_of()
+    before = proposer.state_dict()
+    with pytest.raises(SpaceError):
+        proposer.tell(Told(observation=Observation(point=point, value=1.0), success=True))
+    assert proposer.state_dict() == before
+
+
+def test_only_a_judged_change_moves_the_trust_region() -> None:
+    proposer = proposer_of()
+    assert length_of(proposer) == 0.4
+    for success, length in ((None, 0.4), (True, 0.4), (True, 0.8), (False, 0.8), (False, 0.4)):
+        proposer.tell(told(1.0, 1.0, 0.0, success))
+        assert length_of(proposer) == pytest.approx(length)
+
+
+def test_no_more_than_the_limit_is_remembered() -> None:
+    proposer = proposer_of(Search(max_observations=4), tale=TALE * 3)
+    state = proposer.state_dict()
+    assert len(state["observations"]) == 4
+    assert state["count"] == 15
+
+
+def test_a_new_knob_inherits_what_was_learnt_without_it() -> None:
+    wider = SearchSpace({**SPACE.parameters, "new": Float(0.0, 1.0)})
+    before = proposer_of(Search(startup_trials=2))
+    before.ask(ask_for(1))
+    before.tell(told(1.0, 1.0, 0.0, success=True))
+    before.tell(told(1.0, 1.0, 0.0, success=True))
+    after = Proposer(wider, Search(startup_trials=2))
+    after.inherit(before, {"new": 0.5})
+    old, new = before.state_dict(), after.state_dict()
+    assert new["trials"] == old["trials"] == 1
+    assert new["region"] == old["region"]
+    assert len(new["observations"]) == len(old["observations"])
+    for one, other in zip(old["observations"], new["observations"], strict=True):
+        assert other["point"] == {**one["point"], "new": 0.5}
+        assert other["value"] == one["value"]
+    request = Request(
+        number=2,
+        point={**HERE, "new": 0.5},
+        limits={**WIDE, "new": (0.0, 1.0)},
+        free=("lr", "aux", "new"),
+    )
+    assert [after.ask(request).source for _ in range(2)] == ["startup", "gp"]

@@ -1,0 +1,251 @@
+"""Points go to the unit cube and come back."""
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gptune.core.space import SearchSpace, cube
+from gptune.errors import SpaceError
+from gptune.records import Categorical, Float, Integer, Parameter, Scalar
+from tests.strategies import (
+    any_float,
+    categoricals,
+    floats_in,
+    integers_in,
+    parameters,
+    spaces,
+    spaces_and_points,
+)
+
+
+def is_close(parameter: Parameter, one: Scalar, other: Scalar) -> bool:
+    """Say whether two values are one, up to the rounding of the bounds' own scale."""
+    if not isinstance(parameter, Float):
+        return type(one) is type(other) and one == other
+    assert isinstance(one, float)
+    assert isinstance(other, float)
+    if parameter.log:
+        return math.isclose(one, other, rel_tol=1e-12)
+    return abs(one - other) <= 1e-12 * max(abs(parameter.low), abs(parameter.high))
+
+
+@given(spaces_and_points())
+@settings(deadline=None, max_examples=150)
+def test_a_point_comes_back_from_the_cube(drawn: tuple[SearchSpace, dict[str, Scalar]]) -> None:
+    space, point = drawn
+    x = space.encode(point)
+    assert x.shape == (space.dimension,)
+    assert x.dtype == torch.float64
+    assert bool(((x >= 0) & (x <= 1)).all())
+    back = space.decode(x)
+    assert list(back) == list(space.parameters)
+    for name, parameter in space.parameters.items():
+        assert is_close(parameter, point[name], back[name])
+
+
+@given(spaces(), st.data())
+@settings(deadline=None)
+def test_every_place_in_the_cube_and_outside_it_is_a_point_of_the_space(
+    space: SearchSpace, data: st.DataObject
+) -> None:
+    coordinates = st.lists(st.floats(-2, 3), min_size=space.dimension, max_size=space.dimension)
+    point = space.decode(cube(data.draw(coordinates)))
+    space.encode(point)  # raises if a value lies outside
+    for name, parameter in space.parameters.items():
+        if isinstance(parameter, Integer):
+            assert type(point[name]) is int
+        elif isinstance(parameter, Float):
+            assert type(point[name]) is float
+
+
+@given(spaces(), st.data())
+@settings(deadline=None)
+def test_snapping_twice_is_snapping_once(space: SearchSpace, data: st.DataObject) -> None:
+    rows = data.draw(st.integers(1, 4))
+    size = space.dimension
+    coordinates = st.lists(st.floats(0, 1), min_size=size, max_size=size)
+    x = cube([data.draw(coordinates) for _ in range(rows)])
+    before = x.clone()
+    once = space.snap(x)
+    assert torch.equal(x, before)
+    assert once.shape == x.shape
+    assert torch.equal(space.snap(once), once)
+    for place, snapped in zip(x, once, strict=True):
+        assert_same_point(space, space.decode(place), space.decode(snapped))
+
+
+def assert_same_point(space: SearchSpace, one: dict[str, Scalar], other: dict[str, Scalar]) -> None:
+    for name, parameter in space.parameters.items():
+        assert is_close(parameter, one[name], other[name])
+
+
+@given(st.dictionaries(st.sampled_from("abc"), floats_in(), min_size=1), st.data())
+@settings(deadline=None, max_examples=30)
+def test_snapping_leaves_real_parameters_where_they_are(
+    parameters_: dict[str, Parameter], data: st.DataObject
+) -> None:
+    space = SearchSpace(parameters_)
+    x = cube([[data.draw(st.floats(0, 1)) for _ in range(space.dimension)]])
+    assert torch.equal(space.snap(x), x)
+
+
+@given(spaces_and_points())
+@settings(deadline=None)
+def test_where_a_point_lies_snapping_moves_nothing(
+    drawn: tuple[SearchSpace, dict[str, Scalar]],
+) -> None:
+    space, point = drawn
+    x = space.encode(point).unsqueeze(0)
+    assert torch.allclose(space.snap(x), x, rtol=0, atol=1e-15)
+
+
+@given(categoricals())
+@settings(deadline=None, max_examples=30)
+def test_a_choice_takes_one_coordinate_a_choice_and_sets_one_of_them(choice: Categorical) -> None:
+    space = SearchSpace({"c": choice})
+    assert space.dimension == len(choice.choices)
+    for place, value in enumerate(choice.choices):
+        x = space.encode({"c": value})
+        assert x.tolist() == [float(i == place) for i in range(len(choice.choices))]
+
+
+@given(integers_in())
+@settings(deadline=None, max_examples=50)
+def test_whole_numbers_share_the_cube_in_order(parameter: Integer) -> None:
+    space = SearchSpace({"i": parameter})
+    sampled = sorted({parameter.low, (parameter.low + parameter.high) // 2, parameter.high})
+    places = [float(space.encode({"i": value})) for value in sampled]
+    assert places == sorted(places)
+    assert len(set(places)) == len(places)
+    assert 0 < places[0] < places[-1] < 1  # half a unit of room at each end
+    if not parameter.log:
+        count = parameter.high - parameter.low + 1
+        assert places[0] == pytest.approx(0.5 / count)
+        assert places[-1] == pytest.approx(1 - 0.5 / count)
+
+
+@given(floats_in(), st.data())
+@settings(deadline=None)
+def test_a_place_grows_with_the_value(parameter: Float, data: st.DataObject) -> None:
+    space = SearchSpace({"x": parameter})
+    values = st.floats(parameter.low, parameter.high)
+    low, high = sorted([data.draw(values), data.draw(values)])
+    assert float(space.encode({"x": low})) <= float(space.encode({"x": high}))
+    assert float(space.encode({"x": parameter.low})) == pytest.approx(0.0, abs=1e-9)
+    assert float(space.encode({"x": parameter.high})) == pytest.approx(1.0, abs=1e-9)
+
+
+@given(st.floats(1e-6, 1.0), st.floats(2.0, 1e6))
+@settings(deadline=None, max_examples=50)
+def test_the_middle_of_a_log_scale_is_the_geometric_mean(low: float, high: float) -> None:
+    space = SearchSpace({"x": Float(low, high, log=True)})
+    middle = space.decode(cube([0.5]))["x"]
+    assert middle == pytest.approx(math.sqrt(low * high))
+    assert float(space.encode({"x": math.sqrt(low * high)})) == pytest.approx(0.5)
+
+
+@given(floats_in(), any_float.filter(lambda value: value == value))
+@settings(deadline=None)
+def test_a_value_outside_is_placed_at_the_edge(parameter: Float, value: float) -> None:
+    space = SearchSpace({"x": parameter})
+    inside = min(parameter.high, max(parameter.low, value))
+    assert space.place("x", value) == float(space.encode({"x": inside}))
+
+
+def test_a_choice_has_no_single_place() -> None:
+    with pytest.raises(SpaceError, match=r"'c'.*no single coordinate"):
+        SearchSpace({"c": Categorical(("a", "b"))}).place("c", 1.0)
+
+
+@given(spaces())
+@settings(deadline=None, max_examples=50)
+def test_the_columns_tile_the_cube_in_the_order_of_the_names(space: SearchSpace) -> None:
+    columns = list(space.columns())
+    assert [name for name, _, _ in columns] == list(space.parameters)
+    taken = list(itertools.chain(*(range(part.start, part.stop) for _, _, part in columns)))
+    assert taken == list(range(space.dimension))
+
+
+SPACE = SearchSpace({"x": Float(0.0, 1.0), "n": Integer(1, 3), "c": Categorical(("a", 1, True))})
+POINT: dict[str, Any] = {"x": 0.5, "n": 2, "c": "a"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x", 1.1),
+        ("x", -0.1),
+        ("x", math.nan),
+        ("x", math.inf),
+        ("x", True),
+        ("x", "0.5"),
+        ("x", None),
+        ("n", 0),
+        ("n", 4),
+        ("n", False),
+        ("n", "2"),
+        ("c", "b"),
+        ("c", 1.0),
+        ("c", False),
+        ("c", None),
+    ],
+)
+def test_a_value_that_is_none_of_a_parameter_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(SpaceError, match=f"^parameter '{name}': .*"):
+        SPACE.encode({**POINT, name: value})
+
+
+@pytest.mark.parametrize("point", [{}, {"x": 0.5}, {**POINT, "y": 1}, {**POINT, "X": 0.5}])
+def test_a_point_names_exactly_the_parameters(point: dict[str, Scalar]) -> None:
+    with pytest.raises(SpaceError, match=r"must name exactly \['x', 'n', 'c'\]"):
+        SPACE.encode(point)
+
+
+def test_a_space_has_parameters_of_the_three_kinds() -> None:
+    with pytest.raises(SpaceError, match="at least one parameter"):
+        SearchSpace({})
+    with pytest.raises(SpaceError, match="'lr': must be Float, Integer or Categorical"):
+        SearchSpace({"lr": (0.1, 1.0)})  # type: ignore[dict-item]
+
+
+@given(parameters)
+@settings(deadline=None, max_examples=30)
+def test_tensors_are_double_whatever_torchs_default_is(parameter: Parameter) -> None:
+    space = SearchSpace({"p": parameter})
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float16)
+    try:
+        x = space.encode(space.decode(torch.full((space.dimension,), 0.5)))
+        assert x.dtype == torch.float64
+        assert space.snap(x.unsqueeze(0)).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(default)
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        Float(-1e308, 1e308),
+        Float(-1.7e308, 1.0),
+        Float(5e-324, 1e308, log=True),
+        Float(0.0, 5e-324),
+        Float(1.0, math.nextafter(1.0, 2.0)),
+        Float(1e300, math.nextafter(1e300, math.inf), log=True),
+        Float(1e12, 1e12 + 1),
+        Integer(2**60, 2**60 + 1),
+        Integer(1, 2**60, log=True),
+    ],
+)
+def test_both_ends_of_the_widest_and_the_narrowest_range_come_back(
+    parameter: Float | Integer,
+) -> None:
+    space = SearchSpace({"p": parameter})
+    for end in (parameter.low, parameter.high):
+        back = space.decode(space.encode({"p": end}))["p"]
+        assert isinstance(back, int | float)
+        assert abs(back - end) <= abs(end) * 1e-12

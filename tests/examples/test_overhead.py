@@ -1,0 +1,93 @@
+"""The overhead benchmark measures what it says; how fast that is, is not tested here."""
+
+import gc
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from examples.benchmarks import overhead
+from examples.benchmarks.overhead import KNOBS, MEANINGS, Effort, Report, measure, open_segment
+
+TINY = Effort(repeats=3, calls=5, decisions=3, lines=3, imports=1)
+FIGURES = ["step_us", "hooks_3_knobs_us", "decision_ms", "fsync_ms", "import_ratio"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    effort = Effort(repeats=9, calls=40, decisions=3, lines=3, imports=1)
+    return measure(tmp_path_factory.mktemp("overhead"), effort, 0)
+
+
+def test_every_figure_is_there_and_positive(report: Report) -> None:
+    assert list(report.figures) == FIGURES
+    assert "bare_step_us" in report.beside
+    for name, figure in {**report.figures, **report.beside}.items():
+        assert math.isfinite(figure.value), name
+        assert figure.value > 0, name
+        assert figure.better == "lower"
+        assert name.endswith(f"_{figure.unit}"), name
+        assert name in MEANINGS
+
+
+def test_what_is_written_has_the_form_that_all_benchmarks_share(report: Report) -> None:
+    plain = json.loads(json.dumps(report.to_dict(3), allow_nan=False))
+    assert plain.keys() == {"figures", "tables", "versions", "seeds"}
+    for figure in plain["figures"].values():
+        assert figure.keys() == {"value", "unit", "better"}
+    assert plain["seeds"] == [3]
+    assert {"python", "torch", "gptune-torch"} <= plain["versions"].keys()
+
+
+def test_the_hooks_are_measured_with_all_three_knobs_in_force_and_a_change_unjudged(
+    tmp_path: Path,
+) -> None:
+    tuner, optimizer = open_segment(tmp_path, 0)
+    with tuner:
+        assert tuner.mode == "active"
+        assert tuner.values.keys() == {f"opt.{name}" for name in KNOBS}
+        assert all(value != 1 for value in tuner.values.values())
+        assert len(optimizer.param_groups) == 2
+        assert tuner.state_dict()["kernel"]["pending"] is not None
+        before = [group["lr"] for group in optimizer.param_groups]
+        seen: list[float] = []
+        optimizer.register_step_pre_hook(
+            lambda opt, args, kwargs: seen.extend(group["lr"] for group in opt.param_groups)
+        )
+        optimizer.step()
+        factor = tuner.values["opt.lr"]
+        assert seen == [rate * factor for rate in before]
+
+
+def test_turns_are_paired_and_the_collector_is_put_back() -> None:
+    calls: list[str] = []
+    without, with_it = overhead.take_turns(
+        lambda: calls.append("a"), lambda: calls.append("b"), TINY
+    )
+    assert len(without) == len(with_it) == TINY.repeats
+    assert calls.count("a") == calls.count("b") == TINY.calls * (TINY.repeats + 1)
+    assert gc.isenabled()
+    assert overhead.paired_difference([1.0, 10.0, 100.0], [3.0, 11.0, 107.0]) == 2.0
+
+
+def test_the_command_prints_a_table_writes_its_file_and_cleans_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(overhead, "QUICK", TINY)
+    monkeypatch.setenv("COLUMNS", "160")
+    file = tmp_path / "figures.json"
+    assert overhead.main(["--quick", "--json", str(file), "--directory", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in [*FIGURES, "bare_step_us"])
+    assert list(json.loads(file.read_text())["figures"]) == FIGURES
+    assert list(tmp_path.iterdir()) == [file]
