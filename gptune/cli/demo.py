@@ -15,7 +15,7 @@ def add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--lr", type=float, help="starting learning rate (default: 0.01)")
     parser.add_argument("--mode", help="off, observe, suggest or active (default: active)")
     parser.add_argument("--seed", type=int, help="of model, batches and proposals (default: 0)")
-    parser.add_argument("--steps", type=int, help="optimizer steps a run (default: 1000)")
+    parser.add_argument("--steps", type=int, help="optimizer steps a run (default: 500)")
     parser.add_argument("--run-dir", type=Path, help="where events.jsonl goes (default: runs/...)")
     parser.add_argument("--quiet", action="store_true", help="print the table alone")
     parser.set_defaults(run=demo)
