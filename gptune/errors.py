@@ -9,6 +9,7 @@ built-in error that a reader would expect::
     ├── ActuatorError(ValueError)        a knob cannot be made from what was given
     ├── EventLogError(ValueError)        events.jsonl is not what gptune wrote
     ├── RunDirectoryError(RuntimeError)  the run directory cannot be written, is owned or is used
+    ├── CriterionError(ValueError)       an acquisition function gave nothing usable
     └── StateError(RuntimeError)         a call out of order, or a state_dict that does not fit
 
 A message says who, which rule, what was given, and what to do. gptune's own failures *during*
@@ -39,6 +40,10 @@ class EventLogError(GptuneError, ValueError):
 
 class RunDirectoryError(GptuneError, RuntimeError):
     """The run directory cannot be written, is owned by a live process, or is already used."""
+
+
+class CriterionError(GptuneError, ValueError):
+    """An acquisition function gave values of the wrong shape, or nothing but NaN."""
 
 
 class StateError(GptuneError, RuntimeError):

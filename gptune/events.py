@@ -292,6 +292,8 @@ def decode(line: bytes, previous: str | None) -> Line | None:
         wall, checksum = body.pop("wall"), body.pop("checksum")
         if previous is not None and _chain(body, previous) != checksum:
             raise EventLogError(f"line seq {body.get('seq')!r}: checksum does not match the chain")
+        if body["v"] != VERSION:
+            raise EventLogError(f"schema version {body['v']!r} is not {VERSION}; use its gptune")
         if body.get("kind") not in KINDS:
             return None
         body = _unmap_floats(body)

@@ -9,6 +9,7 @@ import pytest
 from gptune import errors
 from gptune.errors import (
     ActuatorError,
+    CriterionError,
     EventLogError,
     GptuneError,
     RecipeError,
@@ -23,6 +24,7 @@ TREE: list[tuple[type[GptuneError], type[Exception]]] = [
     (ActuatorError, ValueError),
     (EventLogError, ValueError),
     (RunDirectoryError, RuntimeError),
+    (CriterionError, ValueError),
     (StateError, RuntimeError),
 ]
 

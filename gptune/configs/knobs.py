@@ -44,6 +44,10 @@ class Mutation(Struct, frozen=True, kw_only=True):
             what = f"must be finite and above {least:g} for mode {self.mode}"
             finite = math.isfinite(self.max_step) and self.max_step > least
             need(finite, "max_step", what, self.max_step, do="e.g. 2.0")
+        if self.prior_center is not None:
+            finite = math.isfinite(self.prior_center)
+            what = "must be finite and lie inside bounds"
+            need(finite, "prior_center", what, self.prior_center, do="leave it out")
         if self.bounds is not None:
             self._check_bounds(*self.bounds)
 
@@ -158,7 +162,9 @@ def _move_space(mutation: Mutation, space: Parameter, base: Scalar, family: str)
     if isinstance(space, Integer):
         need(mutation.mode == "set", family, "whole numbers need mode set", mutation, do="use set")
         low, high = mutation.bounds or (space.low, space.high)
-        return Integer(round(low), round(high), log=space.log)
+        return Integer(math.ceil(low), math.floor(high), log=space.log)
+    what = "is 0: a multiplier cannot move it"
+    need(mutation.mode != "mult" or base != 0, family, what, base, do="use mode set")
     low, high = mutation.bounds or _own_moves(mutation, space, float(base), family)
     is_log = mutation.mode == "mult" or (mutation.mode == "set" and space.log and low > 0)
     return Float(low, high, log=is_log)

@@ -71,7 +71,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         )
         for family, mutation in self.mutations().items():
             unknown = sorted(set(mutation.phases or ()) - self.phases.keys())
-            where = f"actuators.{family}.phases"
+            group, _, name = family.partition(".")
+            kind = "mutations" if name in self.actuators[group].mutations else "keys"
+            where = f"actuators.{group}.{kind}.{name}.phases"
             need(
                 not unknown, where, f"must name phases of {list(self.phases)}", unknown, do="rename"
             )

@@ -74,7 +74,8 @@ class TrustRegion(Struct, frozen=True, kw_only=True):
         need(
             ordered, "initial", "needs 0 < minimum <= initial <= maximum <= 1", given, do="reorder"
         )
-        need(self.expand > 1, "expand", "must be above 1", self.expand, do="e.g. 2.0")
+        grows = math.isfinite(self.expand) and self.expand > 1
+        need(grows, "expand", "must be finite and above 1", self.expand, do="e.g. 2.0")
         need(0 < self.shrink < 1, "shrink", "must lie in (0, 1)", self.shrink, do="e.g. 0.5")
         need(self.successes >= 1, "successes", "must be >= 1", self.successes, do="e.g. 2")
         need(self.failures >= 1, "failures", "must be >= 1", self.failures, do="e.g. 2")

@@ -10,6 +10,8 @@ from botorch.acquisition import UpperConfidenceBound as BotorchUCB
 from botorch.models.model import Model
 from torch import Tensor
 
+from gptune.core.kernels import time_correlation
+from gptune.core.space import cube
 from gptune.core.surrogate import Surrogate
 
 FEATURES = 512  # of the random Fourier basis of a Thompson sample
@@ -71,7 +73,7 @@ class UpperConfidenceBound:
 
     def __call__(self, model: Model, best: Tensor) -> AcquisitionFunction:
         """Bind the criterion to a fitted model."""
-        return BotorchUCB(model, beta=self.beta)
+        return BotorchUCB(model, beta=cube(self.beta))  # not of torch's default kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,27 +108,40 @@ class PosteriorDraw(AcquisitionFunction):
         chi_square = _normal(FEATURES, 5).square().sum(-1, keepdim=True)
         self.frequency = normal / (chi_square / 5.0).sqrt() / hyper.lengthscale
         self.offset = 2.0 * torch.pi * torch.rand(FEATURES, dtype=torch.float64, device="cpu")
-        self.amplitude = _normal(FEATURES)
-        # Past values share with now only what the decay leaves; the rest of their draw is noise.
-        fade = model.prior_covariance(data.x).diagonal()
-        rest = (1.0 - fade.square()).clamp_min(0.0).sqrt() * _normal(n)
+        # One set of amplitudes a moment, now and each age: a value drawn in the past shares with
+        # a value drawn now only what the decay leaves.
+        moments = torch.cat([cube([0.0]), data.age])
+        amplitudes = _over_time(moments, data.half_life)
+        self.amplitude = amplitudes[0]
+        then = _basis(data.x, self.frequency, self.offset) * amplitudes[1:]  # (n, FEATURES)
         deviation = ((data.noise + hyper.noise) / data.weight).sqrt()
-        past = fade * self._prior(data.x) + rest + deviation * _normal(n)
+        past = then.sum(-1) + deviation * _normal(n)
         gap = (data.y - model.factors.mean - past).unsqueeze(-1)
         self.weights = torch.cholesky_solve(gap, model.factors.lower).squeeze(-1)
-
-    def _prior(self, x: Tensor) -> Tensor:
-        phase = x @ self.frequency.T + self.offset  # (..., m, FEATURES)
-        draw: Tensor = (2.0 / FEATURES) ** 0.5 * (torch.cos(phase) @ self.amplitude)
-        return draw
 
     def forward(self, X: Tensor) -> Tensor:
         """Value of the draw at ``X``, shape ``(b, 1, d)`` -> ``(b,)``."""
         model = cast("Surrogate", self.model)
         x = X.squeeze(-2)
         update = model.prior_covariance(x) @ self.weights
-        value: Tensor = model.factors.mean + self._prior(x) + update
+        prior = _basis(x, self.frequency, self.offset) @ self.amplitude
+        value: Tensor = model.factors.mean + prior + update
         return value
+
+
+def _basis(x: Tensor, frequency: Tensor, offset: Tensor) -> Tensor:
+    """Random Fourier features of places, shape ``(..., m, d)`` -> ``(..., m, FEATURES)``."""
+    features: Tensor = (2.0 / FEATURES) ** 0.5 * torch.cos(x @ frequency.T + offset)
+    return features
+
+
+def _over_time(moments: Tensor, half_life: float | None) -> Tensor:
+    """Normal amplitudes at each moment, correlated as the decay says, ``(m, FEATURES)``."""
+    if half_life is None:
+        return _normal(FEATURES).expand(len(moments), FEATURES)
+    values, vectors = torch.linalg.eigh(time_correlation(moments, moments, half_life))
+    root: Tensor = vectors * values.clamp_min(0.0).sqrt()
+    return root @ _normal(len(moments), FEATURES)
 
 
 def _normal(*size: int) -> Tensor:

@@ -1,5 +1,6 @@
 """The proposer: ask and tell. It wires history, surrogate, trust region, criterion and search."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from gptune.core.search import maximise, sobol
 from gptune.core.space import SearchSpace, cube
 from gptune.core.surrogate import Surrogate, fit
 from gptune.core.trust_region import TrustRegionState
-from gptune.records import Categorical, Observation, Proposal, Request, Scalar, Slice, Told
+from gptune.records import Categorical, Integer, Observation, Proposal, Request, Scalar, Slice, Told
 
 SLICE_POINTS = 33  # of the posterior along a knob, kept for the report
 Box = tuple[Tensor, Tensor]  # lower and upper corner, each of shape (d,)
@@ -108,8 +109,7 @@ class Proposer:
             CriterionError: If the criterion gives nothing usable; what it raises itself passes
                 through.
         """
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), _one_thread():
-            torch.manual_seed(self._randomness.seed(request.number))
+        with _sheltered(self._randomness.seed(request.number)):
             proposal = self._propose(request)
         self._trials += 1
         return proposal
@@ -128,7 +128,7 @@ class Proposer:
 
     def _propose(self, request: Request) -> Proposal:
         boxes = self._boxes(request)
-        if self._trials == 0 and (first := _first(request)):
+        if self._trials == 0 and (first := self._first(request)):
             return Proposal(point=first, source="startup")
         chance = self._chance()
         if chance is not None:
@@ -203,11 +203,28 @@ class Proposer:
             if name in request.free and not torch.equal(place[part], center[part]):
                 move = moves[name]
                 if name in request.limits:  # exp(log(x)) may end one rounding error outside
-                    low, high = request.limits[name]
-                    move = type(move)(min(high, max(low, move)))
+                    move = self._within(name, float(move), request)
                 changed[name] = move
         stay = request.free[0]
         return changed or {stay: request.point[stay]}
+
+    def _first(self, request: Request) -> dict[str, Scalar] | None:
+        """Give the prior centers where they differ from the point in force, within the limits."""
+        moves: dict[str, Scalar] = {}
+        for name in request.free:
+            center = request.centers.get(name)
+            if center is not None and name in request.limits:
+                move = self._within(name, center, request)
+                moves.update({name: move} if move != request.point[name] else {})
+        chosen = list(moves) if request.joint else list(moves)[:1]
+        return {name: moves[name] for name in chosen} or None
+
+    def _within(self, name: str, move: float, request: Request) -> float:
+        """Move a number inside its limits; whole numbers stay whole."""
+        low, high = request.limits[name]
+        if isinstance(self._space.parameters[name], Integer):
+            return min(math.floor(high), max(math.ceil(low), round(move)))
+        return min(high, max(low, move))
 
     def _slices(self, surrogate: Surrogate, request: Request) -> dict[str, Slice]:
         center = self._space.encode(request.point)
@@ -255,22 +272,21 @@ class Proposer:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch on one thread: on matrices this small, waiting for others costs ten times more."""
+def _sheltered(seed: int) -> Iterator[None]:
+    """Seed torch's chance on the CPU for a while, and leave no trace in the user's own.
+
+    One thread, for on matrices this small waiting for others costs ten times more. The seeding is
+    of the CPU's generator alone: ``torch.manual_seed`` would reset a GPU's as well.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with (
+            torch.device("cpu"),
+            torch.random.fork_rng(devices=[]),
+            torch.inference_mode(mode=False),
+        ):
+            torch.default_generator.manual_seed(seed)
+            yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _first(request: Request) -> dict[str, Scalar] | None:
-    """Give the prior centers where they differ from the point in force, within the limits."""
-    moves: dict[str, Scalar] = {}
-    for name in request.free:
-        center, limits = request.centers.get(name), request.limits.get(name)
-        if center is not None and limits is not None and center != request.point[name]:
-            moves[name] = min(limits[1], max(limits[0], center))
-    chosen = list(moves) if request.joint else list(moves)[:1]
-    return {name: moves[name] for name in chosen} or None

@@ -6,19 +6,17 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from gptune.errors import GptuneError
+from gptune.errors import CriterionError
 
 WIDE, CLOSE, LOOKS = 256, 64, 3  # candidates of the first look, of each closer one, closer looks
 ZOOM = 0.2  # each closer look spans this much of the one before
 
 
-class CriterionError(GptuneError, ValueError):
-    """A criterion gave values of the wrong shape, or nothing but NaN."""
-
-
 def sobol(count: int, low: Tensor, high: Tensor, seed: int) -> Tensor:
     """Scrambled Sobol points in a box, shape ``(count, d)``."""
     engine = SobolEngine(low.numel(), scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+    # The first point alone is of torch's default dtype.
+    engine.fast_forward(1)  # type: ignore[no-untyped-call]
     unit = engine.draw(count, dtype=torch.float64).to("cpu")
     return low + unit * (high - low)
 
@@ -29,7 +27,7 @@ def evaluate(criterion: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Raises:
         CriterionError: If the shape is wrong, or every value is NaN.
     """
-    values = torch.as_tensor(criterion(x.unsqueeze(-2))).detach()
+    values = torch.as_tensor(criterion(x.unsqueeze(-2)), device="cpu").detach()
     if values.shape != x.shape[:1]:
         given, wanted = tuple(values.shape), (x.shape[0],)
         raise CriterionError(f"acquisition: must give shape {wanted}, got {given}; one per point")

@@ -125,7 +125,10 @@ def _encode(name: str, parameter: Parameter, value: Scalar) -> list[float]:
         )
     low, high = _ends(parameter)
     here = math.log(float(value)) if parameter.log else float(value)
-    return [min(1.0, max(0.0, here / (high - low) - low / (high - low)))]
+    # The width of a range such as (-1e308, 1e308) is no finite number, but that of its half is.
+    scale = 0.5 if math.isinf(high - low) else 1.0
+    width = high * scale - low * scale
+    return [min(1.0, max(0.0, (here * scale - low * scale) / width))] if width > 0 else [0.5]
 
 
 def _decode(parameter: Parameter, x: list[float]) -> Scalar:

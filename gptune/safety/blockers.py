@@ -37,7 +37,8 @@ def move_faults(knob: Knob, old: Scalar, new: object) -> tuple[Reason, ...]:
         faults = [] if known else [Reason.BAD_VALUE]
     else:
         faults = _number_faults(knob, old, new)
-    return tuple(faults) or ((Reason.NO_CHANGE,) if new == old else ())
+    same = new == old and (not isinstance(knob.space, Categorical) or type(new) is type(old))
+    return tuple(faults) or ((Reason.NO_CHANGE,) if same else ())
 
 
 def standing_faults(knob: Knob, phase: str) -> tuple[Reason, ...]:
@@ -50,7 +51,7 @@ def standing_faults(knob: Knob, phase: str) -> tuple[Reason, ...]:
 
 def _number_faults(knob: Knob, old: Scalar, new: object) -> list[Reason]:
     is_number = isinstance(new, int | float) and not isinstance(new, bool)
-    if not is_number or not math.isfinite(new):  # type: ignore[arg-type]
+    if not is_number or (isinstance(new, float) and not math.isfinite(new)):
         return [Reason.BAD_VALUE]
     if isinstance(knob.space, Integer) and not isinstance(new, int):
         return [Reason.BAD_VALUE]

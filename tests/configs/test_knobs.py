@@ -101,12 +101,13 @@ def test_every_move_of_the_space_gives_a_value_that_the_recipe_allows(
 @settings(deadline=None)
 def test_a_multiplier_is_searched_on_a_log_scale(own: Float, data: st.DataObject) -> None:
     bounds = (data.draw(st.floats(1e-3, 1.0)), data.draw(st.floats(1.001, 1e3)))
-    knob = make_knob(
-        "opt.lr", Mutation(bounds=bounds), own, data.draw(st.floats(own.low, own.high))
-    )
+    base = data.draw(st.floats(own.low, own.high).filter(bool))
+    knob = make_knob("opt.lr", Mutation(bounds=bounds), own, base)
     assert knob.space == Float(*bounds, log=True)
     set_ = Mutation(mode="set")
     assert make_knob("a.b", set_, own, own.low).space == own
+    with pytest.raises(RecipeError, match="is 0: a multiplier cannot move it"):
+        make_knob("opt.lr", Mutation(bounds=bounds), own, 0.0)
 
 
 @given(st.floats(-9.5, 0.0), st.floats(1.0, 9.5), st.integers(0, 1), st.data())

@@ -60,7 +60,7 @@ RULES: list[tuple[Any, str, Any]] = [
     (Guard, "budget_mb", lambda x: math.isfinite(x) and x > 0),
     (Calibration, "budget", lambda x: 0 < x < 1),
     (Decay, "half_life", lambda x: math.isfinite(x) and x > 0),
-    (TrustRegion, "expand", lambda x: x > 1),
+    (TrustRegion, "expand", lambda x: 1 < x < math.inf),
     (TrustRegion, "shrink", lambda x: 0 < x < 1),
 ]
 COUNTS: list[tuple[Any, str, int]] = [

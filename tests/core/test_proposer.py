@@ -16,9 +16,8 @@ from gptune.configs import Decay, Search, TrustRegion
 from gptune.core import proposer as room
 from gptune.core.criteria import UpperConfidenceBound
 from gptune.core.proposer import SLICE_POINTS, Proposer, Seeded
-from gptune.core.search import CriterionError
 from gptune.core.space import SearchSpace
-from gptune.errors import SpaceError
+from gptune.errors import CriterionError, SpaceError
 from gptune.records import (
     Categorical,
     Float,

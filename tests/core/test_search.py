@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gptune.core.search import CriterionError, evaluate, maximise, sobol
+from gptune.core.search import evaluate, maximise, sobol
 from gptune.core.space import SearchSpace, cube
-from gptune.errors import GptuneError
+from gptune.errors import CriterionError, GptuneError
 from gptune.records import Categorical, Float, Integer
 
 seeds = st.integers(0, 2**31 - 1)
