@@ -61,6 +61,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise RecipeError(f"lr: must be finite and positive, got {self.lr!r}; e.g. 0.1")
+        if not 0 <= self.seed < 2**63:
+            raise RecipeError(f"seed: must lie in [0, 2**63), got {self.seed!r}; e.g. 0")
         if self.steps < 1:
             raise RecipeError(f"steps: must be >= 1, got {self.steps!r}; e.g. 500")
 

@@ -11,7 +11,8 @@ effective one. AdamW's decay is ``lr * weight_decay``, so scaling the rate scale
 
 import math
 import sys
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class Place:
 
     key: str
     index: int | None = None
+    below: float = math.inf  # what the value must stay below, whatever the schedule does
 
     def get(self, group: dict[str, Any]) -> Number:
         """Read the value from a group."""
@@ -60,15 +62,23 @@ class Kind:
     name: str
     places: tuple[Place, ...]  # the first that the optimizer has
     space: Float
-    below: float = math.inf  # the effective value must stay below this
 
 
 KINDS = (
     Kind("lr", (Place("lr"),), Float(0.01, 100.0, log=True)),
     Kind("weight_decay", (Place("weight_decay"),), Float(0.1, 10.0, log=True)),
-    Kind("momentum", (Place("momentum"), Place("betas", 0)), Float(0.8, 1.1, log=True), 1.0),
-    Kind("beta2", (Place("betas", 1),), Float(0.9, 1.01, log=True), 1.0),
+    Kind(
+        "momentum",
+        (Place("momentum", below=1.0), Place("betas", 0, 1.0)),
+        Float(0.8, 1.1, log=True),
+    ),
+    Kind("beta2", (Place("betas", 1, 1.0),), Float(0.9, 1.01, log=True)),
 )
+
+
+# Which hooks are installed in an optimizer. Weak both ways: it keeps nothing alive.
+_AT_WORK: "weakref.WeakKeyDictionary[Optimizer, weakref.ref[StepHooks]]"
+_AT_WORK = weakref.WeakKeyDictionary()
 
 
 class StepHooks:
@@ -97,8 +107,19 @@ class StepHooks:
         self._handles: list[Any] = []
 
     def attach(self) -> None:
-        """Install the hooks, once."""
+        """Install the hooks, once.
+
+        Raises:
+            ActuatorError: If another Tuner is at work on the optimizer: two would compound.
+        """
         if not self._handles:
+            other = _AT_WORK.get(self.optimizer, lambda: None)()
+            if other is not None and other._handles:
+                raise ActuatorError(
+                    "optimizer: another Tuner, or another list of its knobs, is attached to it; "
+                    "close that one first, for two would scale each other's values"
+                )
+            _AT_WORK[self.optimizer] = weakref.ref(self)
             before = self.optimizer.register_step_pre_hook(self._scale)
             self._handles = [before, self.optimizer.register_step_post_hook(self._unscale)]
 
@@ -119,12 +140,34 @@ class StepHooks:
                 place.put(group, before)
         self._held = []
 
-    def _scale(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _scale(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         if self._held:
             self.heal()
         groups = optimizer.param_groups
         if self.factors:
             self._hold(groups)
+        self._watch(groups)
+        # A closure may raise; then the post-hook is never called, and healing must not wait.
+        if len(args) > 1 and callable(args[1]):
+            return (args[0], self._healing(args[1]), *args[2:]), kwargs
+        if callable(kwargs.get("closure")):
+            return args, {**kwargs, "closure": self._healing(kwargs["closure"])}
+        return None
+
+    def _healing(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        def healing() -> Any:
+            ended = False
+            try:
+                loss = closure()
+                ended = True
+                return loss
+            finally:
+                if not ended:
+                    self.heal()
+
+        return healing
+
+    def _watch(self, groups: list[dict[str, Any]]) -> None:
         first, last = groups[0], self.last
         for place in self.watched:
             value = place.get(first)
@@ -137,8 +180,9 @@ class StepHooks:
                 value = place.get(group)
                 if not isinstance(value, Tensor):
                     scaled = value * factor
-                    place.put(group, scaled)
-                    self._held.append((group, place, value, scaled, factor))
+                    if scaled < place.below:  # a schedule may have risen since it was validated
+                        place.put(group, scaled)
+                        self._held.append((group, place, value, scaled, factor))
                 elif id(value) not in seen:
                     seen.add(id(value))
                     live = value.detach()  # shares its memory; a rate may want a gradient
@@ -190,8 +234,8 @@ class OptimizerKnob:
         if not 0 < value <= sys.float_info.max:
             return f"{self._name}: must be finite and positive, got {value!r}"
         largest = max(_float(self._place.get(g)) for g in self._hooks.optimizer.param_groups)
-        if not largest * value < self._kind.below:
-            return f"{self._name}: {largest:g} x {value:g} must stay below {self._kind.below:g}"
+        if not largest * value < self._place.below:
+            return f"{self._name}: {largest:g} x {value:g} must stay below {self._place.below:g}"
         return None
 
     def apply(self, value: Scalar) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from gptune.actuators import LiveActuator
@@ -56,13 +57,25 @@ def look(
 
 def absence(objective: str, reported: Source | None) -> str:
     """Say that the objective was not reported, what was, and what was probably meant."""
-    names = [str(name) for name in reported] if isinstance(reported, Mapping) else []
+    found = foreign_call(lambda: [str(name) for name in _names(reported)])
+    names = found.value or []
     hint = nearest(objective, names) if names else "pass it to report()"
     listed = ", ".join(names) or "nothing"
     return (
         f"the objective {objective!r} was not reported, so nothing is tuned; "
         f"reported: {listed}; {hint}"
     )
+
+
+def _names(reported: Source | None) -> list[Any]:
+    return list(reported) if isinstance(reported, Mapping) else []
+
+
+def plain(value: object) -> Scalar | None:
+    """Give a value as plain data for the log; ``None`` if it is something else."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value if isinstance(value, bool | int | float | str) else None
 
 
 def _evaluation(sight: Sight) -> Source:
@@ -79,4 +92,4 @@ def _stand(hand: Hand, move: Scalar) -> KnobReading:
     if isinstance(actuator, LiveActuator):
         scheduled = foreign_call(actuator.scheduled).value
         return KnobReading(move, scheduled, foreign_call(actuator.effective).value)
-    return KnobReading(move, None, foreign_call(actuator.read).value)
+    return KnobReading(move, None, plain(foreign_call(actuator.read).value))

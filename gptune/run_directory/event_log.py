@@ -96,12 +96,12 @@ class EventLog:
             step=moment.step,
             phase=moment.phase,
         )
-        line = encode(envelope, event, self._wall(), self.checksum)
         try:
+            line = encode(envelope, event, self._wall(), self.checksum)
             self._write(line)
             if durable:
                 self._files.sync(self._handle)
-        except OSError as error:
+        except (OSError, TypeError, ValueError, OverflowError) as error:  # disk, or no plain data
             self.failure = str(error)
             return False
         self.seq, self.checksum = number, checksum_of(line)

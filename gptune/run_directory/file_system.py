@@ -47,6 +47,18 @@ class FileSystem(Protocol):
         ...
 
 
+_LOCKS: set[int] = set()  # handles of the locks that this process holds
+_at_fork: list[bool] = []  # not empty once the rule below is registered
+
+
+def _leave_locks_to_the_parent() -> None:
+    """Close the locks in a forked child, or a worker that outlives its parent keeps them."""
+    for handle in _LOCKS:
+        with contextlib.suppress(OSError):
+            os.close(handle)
+    _LOCKS.clear()
+
+
 class Disk:
     """The real one."""
 
@@ -77,6 +89,7 @@ class Disk:
         """Give a handle back; a lock taken through it is released, also from forked children."""
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_UN)
+        _LOCKS.discard(handle)
         os.close(handle)
 
     def truncate(self, path: Path, size: int) -> None:
@@ -108,4 +121,8 @@ class Disk:
         except OSError:
             os.close(handle)
             raise
+        if not _at_fork:
+            os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+            _at_fork.append(True)
+        _LOCKS.add(handle)
         return handle

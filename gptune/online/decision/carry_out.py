@@ -216,17 +216,28 @@ def _move_before(plan: Plan, family: str) -> Scalar:
 def _change(scribe: Scribe, plan: Plan, hands: Mapping[str, Hand]) -> dict[str, Saved]:
     """Apply every change or none: what was applied before a failure is put back."""
     saved: dict[str, Saved] = {}
+    ended = False
+    try:
+        complaint = _apply_all(scribe, plan, hands, saved)
+        ended = True
+    finally:
+        if not ended:  # an interrupt: nobody would know of the change
+            _undo(scribe, hands, saved)
+    return _give_up(scribe, plan, hands, (complaint, saved)) if complaint else saved
+
+
+def _apply_all(
+    scribe: Scribe, plan: Plan, hands: Mapping[str, Hand], saved: dict[str, Saved]
+) -> str:
     read_back: dict[str, Scalar] = {}
     for change in plan.changes:
         hand = hands[change.family]
         complaint = _apply(scribe.notes, hand, change, saved)
         if complaint:
-            return _give_up(scribe, plan, hands, (complaint, saved))
+            return complaint
         read_back[change.family] = hand.knob.native(change.new)
     event = Applied(id=plan.id, changes=plan.changes, read_back=read_back)
-    if not scribe.write(event, durable=True):
-        return _give_up(scribe, plan, hands, ("the log failed", saved))
-    return saved
+    return "" if scribe.write(event, durable=True) else "the log failed"
 
 
 def _give_up(
