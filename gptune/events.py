@@ -45,6 +45,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="o
     knobs: dict[str, dict[str, Any]]
     resumed: bool
     versions: dict[str, str]
+    total_steps: int | None = None
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="observed"):

@@ -243,10 +243,11 @@ class Proposer:
                 )
         return slices
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give all that the proposer remembers, as plain data."""
+    @property
+    def state(self) -> ProposerState:
+        """All that the proposer remembers."""
         last = self._last
-        state = ProposerState(
+        return ProposerState(
             observations=self._history.observations,
             count=self._history.count,
             trials=self._trials,
@@ -254,7 +255,10 @@ class Proposer:
             lengthscale=tuple(last.lengthscale.tolist()) if last else (),
             noise=float(last.noise) if last else 0.0,
         )
-        plain: dict[str, Any] = msgspec.to_builtins(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that the proposer remembers, as plain data."""
+        plain: dict[str, Any] = msgspec.to_builtins(self.state)
         return plain
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -263,7 +267,10 @@ class Proposer:
         Raises:
             msgspec.ValidationError: If ``state`` is not what `state_dict` gave.
         """
-        read = msgspec.convert(state, ProposerState)
+        self.resume(msgspec.convert(state, ProposerState))
+
+    def resume(self, read: ProposerState) -> None:
+        """Go on from `state`."""
         self._history = History(self._config.max_observations, read.observations, read.count)
         self._trials, self._region = read.trials, read.region
         known = bool(read.lengthscale)

@@ -6,9 +6,11 @@ from typing import Any, Literal
 import msgspec
 
 from gptune.configs import Knob, Recipe
+from gptune.core.proposer import ProposerState
 from gptune.errors import RecipeError, StateError
 from gptune.events import Moment
-from gptune.online.decision import Hand, KernelState, Saved, is_same
+from gptune.online.decision import Hand, KernelConfig, KernelState, Saved, is_same
+from gptune.records import Categorical, Parameter, Scalar
 from gptune.run_directory import EventLog
 
 
@@ -28,7 +30,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     recipe: dict[str, Any]
     knobs: dict[str, Knob]
     kernel: KernelState
-    proposer: dict[str, Any] | None
+    proposer: ProposerState | None
+    total_steps: int | None
     log: Mark | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -37,11 +40,22 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         return plain
 
 
-def read_checkpoint(state: Mapping[str, Any], recipe: Recipe, families: set[str]) -> Checkpoint:
+def refusal(call: str, *, closed: bool) -> StateError:
+    """Give the error of a call that comes too late, or before ``load_state_dict``."""
+    if closed:
+        return StateError(f"{call}: the Tuner is closed; make a new one to go on")
+    return StateError(
+        f"{call}: the run directory holds a run that is to be resumed; "
+        "call load_state_dict first, or choose another run_dir"
+    )
+
+
+def read_checkpoint(state: Mapping[str, Any], config: KernelConfig) -> Checkpoint:
     """Read what ``Tuner.state_dict`` gave, and check that it fits this Tuner.
 
     Raises:
-        StateError: If it is something else, or of another version, recipe or set of knobs.
+        StateError: If it is something else, or of another version, recipe, length or set of
+            knobs, or if it would put a value in force that these knobs do not allow.
     """
     try:
         read = msgspec.convert(dict(state), Checkpoint)
@@ -51,33 +65,69 @@ def read_checkpoint(state: Mapping[str, Any], recipe: Recipe, families: set[str]
             f"state_dict: is not what this version of Tuner.state_dict gave ({error}); "
             "pass the object that was saved, unchanged"
         ) from error
+    recipe = config.recipe
     if msgspec.structs.replace(theirs, mode=recipe.mode) != recipe:
         raise StateError(
             f"state_dict: was made with another recipe ({_first_difference(theirs, recipe)}); "
             "resume with the recipe of the run, or start a new run_dir"
         )
-    if read.knobs.keys() != families:
-        odd = sorted(read.knobs.keys() ^ families)
+    if read.total_steps != config.total_steps:
         raise StateError(
-            f"state_dict: knobs {odd} are here or there but not in both; "
-            "attach the same actuators before load_state_dict"
+            f"state_dict: was made with total_steps={read.total_steps!r}, here it is "
+            f"{config.total_steps!r}; resume with the same, or start a new run_dir"
         )
+    _check_knobs(read, config)
     return read
 
 
-def rewind(log: EventLog, mark: Mark | None, moment: Moment) -> None:
+def _check_knobs(read: Checkpoint, config: KernelConfig) -> None:
+    """Check that a checkpoint's knobs are the attached ones, and its values within their space.
+
+    Raises:
+        StateError: Naming the knob.
+    """
+    odd = (read.knobs.keys() ^ config.knobs.keys()) | (read.kernel.point.keys() ^ read.knobs.keys())
+    pending = read.kernel.pending
+    changes = pending.changes if pending else ()
+    odd |= {change.family for change in changes} - read.knobs.keys()
+    for family, knob in read.knobs.items():
+        moves = [read.kernel.point.get(family), *(c.old for c in changes if c.family == family)]
+        mine = config.knobs.get(family, knob)
+        same = msgspec.structs.replace(knob, base=mine.base) == mine
+        if not same or not all(_allows(knob.space, move) for move in moves):
+            odd.add(family)
+    if odd:
+        raise StateError(
+            f"state_dict: knobs {sorted(odd)} are not here, or were saved with another range or a "
+            "value outside of it; attach the same actuators before load_state_dict"
+        )
+
+
+def _allows(space: Parameter, move: Scalar | None) -> bool:
+    if isinstance(space, Categorical):
+        return move in space.choices
+    is_number = isinstance(move, int | float) and not isinstance(move, bool)
+    return is_number and space.low <= move <= space.high  # type: ignore[operator]
+
+
+def rewind(log: EventLog, mark: Mark | None, moment: Moment) -> bool:
     """Supersede what a log holds beyond a checkpoint; a fresh log has nothing to supersede.
+
+    Returns:
+        Whether the checkpoint was made with this log.
 
     Raises:
         StateError: If a used log is not the one that the checkpoint was made with.
     """
     if mark is not None and log.holds(mark.seq, mark.checksum):
         log.rewind(mark.seq, moment)
-    elif log.was_used:
+        return True
+    if log.was_used:
         raise StateError(
             "state_dict: does not belong to the log of this run directory; "
             "open the run_dir that it was saved with, or a new one"
         )
+    return False
 
 
 def put_values(kernel: KernelState, hands: Mapping[str, Hand]) -> dict[str, Saved]:

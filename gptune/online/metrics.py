@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gptune.online.foreign import foreign_call
-from gptune.records import Reading, Reason
+from gptune.records import Reading, Reason, Scalar
 
 Source = Mapping[str, Any] | Callable[[str, Any], Any]
 SHOWN = 80  # characters of a value that is not a number
@@ -55,6 +55,13 @@ def is_set(source: Source, name: str) -> bool:
         return False
     truth = foreign_call(lambda: bool(answer.value))
     return answer.error is not None or truth.error is not None or bool(truth.value)
+
+
+def plain(value: object) -> Scalar | None:
+    """Give a value as plain data for the log; ``None`` if it is something else."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value if isinstance(value, bool | int | float | str) else None
 
 
 def _look_up(source: Source, name: str) -> Any:

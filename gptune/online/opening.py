@@ -52,19 +52,24 @@ def announce(log: EventLog, config: KernelConfig, moment: Moment, *, seed: int) 
     Raises:
         RunDirectoryError: If it cannot be written.
     """
-    opened = Opened(
-        recipe=config.recipe.to_dict(),
-        seed=seed,
-        knobs={family: msgspec.to_builtins(knob) for family, knob in config.knobs.items()},
-        resumed=log.was_used,
-        versions={"gptune": VERSION, "torch": str(torch.__version__)},
-    )
-    if not log.append(moment, opened, durable=True):
+    if not log.append(moment, opened(config, seed, resumed=log.was_used), durable=True):
         log.close()
         raise RunDirectoryError(
             f"run directory {str(log.directory)!r}: cannot be written ({log.failure}); "
             "choose another with run_dir="
         )
+
+
+def opened(config: KernelConfig, seed: int, *, resumed: bool) -> Opened:
+    """Give the event that names recipe, knobs, seed and versions; again when a knob is added."""
+    return Opened(
+        recipe=config.recipe.to_dict(),
+        seed=seed,
+        knobs={family: msgspec.to_builtins(knob) for family, knob in config.knobs.items()},
+        resumed=resumed,
+        total_steps=config.total_steps,
+        versions={"gptune": VERSION, "torch": str(torch.__version__)},
+    )
 
 
 def default_run_dir(clock: Clock) -> Path:

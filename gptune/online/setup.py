@@ -16,6 +16,7 @@ from gptune.core.proposer import Proposer, Randomness
 from gptune.core.space import SearchSpace
 from gptune.errors import ActuatorError, RecipeError
 from gptune.online.decision import Hand, KernelConfig
+from gptune.online.metrics import plain
 from gptune.records import Categorical, Float, Integer, Parameter
 
 Space = Mapping[str, tuple[float, float] | Parameter]
@@ -148,7 +149,17 @@ def check_counts(total_steps: int | None, seed: int) -> None:
         raise RecipeError(f"seed: must be a whole number in [0, 2**63), got {seed!r}")
 
 
-def make_hands(recipe: Recipe, actuators: Iterable[Actuator]) -> dict[str, Hand]:
+def name_acquisition(recipe: Recipe, given: object) -> Recipe:
+    """Write a criterion that was given by its name into the recipe, where the log shows it."""
+    if not isinstance(given, str) or given not in BY_NAME:
+        return recipe
+    named = replace(recipe.search, acquisition=given)
+    return replace(recipe, search=named)
+
+
+def make_hands(
+    recipe: Recipe, actuators: Iterable[Actuator], space: Space | None = None
+) -> dict[str, Hand]:
     """Join the recipe's knobs with the actuators that are there; the others are left alone.
 
     An optimizer's knobs move only if the recipe names them. Values that were handed over move
@@ -159,6 +170,7 @@ def make_hands(recipe: Recipe, actuators: Iterable[Actuator]) -> dict[str, Hand]
     """
     there = {actuator.name: actuator for actuator in actuators}
     mutations = recipe.mutations()
+    ranges = {_family(name): given for name, given in (space or {}).items()}
     for family, mutation in mutations.items():
         if family not in there and mutation != LEARNING_RATE:
             hint = nearest(family, there)
@@ -167,7 +179,7 @@ def make_hands(recipe: Recipe, actuators: Iterable[Actuator]) -> dict[str, Hand]
     for family, actuator in there.items():
         chosen = mutations.get(family) or _implied(recipe, actuator)
         if chosen is not None:
-            hands[family] = Hand(actuator, _knob(actuator, chosen))
+            hands[family] = Hand(actuator, _knob(actuator, chosen, ranges.get(family)))
     return hands
 
 
@@ -201,18 +213,47 @@ def _implied(recipe: Recipe, actuator: Actuator) -> Mutation | None:
     return None if named or not group.enabled else Mutation(mode="set")
 
 
-def _knob(actuator: Actuator, mutation: Mutation) -> Knob:
+def _knob(actuator: Actuator, mutation: Mutation, given: object = None) -> Knob:
     if isinstance(actuator, LiveActuator) and mutation.mode != "mult":
         raise RecipeError(
             f"actuators.{actuator.name}.mode: must be mult, for an optimizer's value follows the "
             f"user's schedule, got {mutation.mode!r}; give bounds of a multiplier as (low, high)"
         )
-    return make_knob(actuator.name, mutation, actuator.describe_space(), actuator.read())
+    own, base = actuator.describe_space(), plain(actuator.read())
+    if not isinstance(own, Float | Integer | Categorical) or base is None:
+        raise ActuatorError(
+            f"actuator {actuator.name}: needs a Float, Integer or Categorical space and a plain "
+            f"value, got {own!r} and {actuator.read()!r}"
+        )
+    if isinstance(given, Float | Integer | Categorical):
+        own = _narrowed(actuator.name, own, given)
+    return make_knob(actuator.name, mutation, own, base)
+
+
+def _narrowed(name: str, own: Parameter, given: Parameter) -> Parameter:
+    """Take the range that the user gave, if it lies within what the actuator can do.
+
+    Raises:
+        RecipeError: Naming both.
+    """
+    if isinstance(given, Categorical) and isinstance(own, Categorical):
+        fits = set(given.choices) <= set(own.choices)
+    elif isinstance(given, Categorical) or isinstance(own, Categorical):
+        fits = False
+    else:
+        fits = type(given) is type(own) and own.low <= given.low and given.high <= own.high
+    if not fits:
+        raise RecipeError(f"space.{name}: must lie within the knob's own {own!r}, got {given!r}")
+    return given
+
+
+def _family(name: str) -> str:
+    return name if "." in name else f"opt.{name}"
 
 
 def _objective(default: Objective, given: Mapping[str, Any]) -> Objective:
     direction = given.get("direction", "minimize")
-    if direction not in DIRECTIONS:
+    if not isinstance(direction, str) or direction not in DIRECTIONS:
         hint = nearest(direction, DIRECTIONS)
         raise RecipeError(f"direction: must be minimize or maximize, got {direction!r}; {hint}")
     name = given.get("objective", default.primary)
@@ -228,8 +269,7 @@ def _groups(space: Space) -> dict[str, Group]:
         )
     groups: dict[str, dict[str, Mutation]] = {}
     for name, parameter in space.items():
-        family = name if "." in name else f"opt.{name}"
-        group, _, knob = family.partition(".")
+        group, _, knob = _family(name).partition(".")
         members = groups.setdefault(group, {})
         if knob in members:
             raise RecipeError(f"space: {name!r} and another entry are the same knob; keep one")

@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from gptune.actuators import LiveActuator
 from gptune.configs import Objective, nearest
+from gptune.errors import StateError
 from gptune.events import KnobReading
 from gptune.online.decision import Hand, Seen
 from gptune.online.evaluation import evaluate_mean
 from gptune.online.foreign import foreign_call
-from gptune.online.metrics import Source, collect, is_set
+from gptune.online.metrics import Source, collect, is_set, plain
 from gptune.records import Scalar
 
 
@@ -24,6 +24,18 @@ class Sight:
     objective: Objective
     evaluate: Callable[[], Any] | None = None
     model: nn.Module | None = None
+
+    def check(self, reported: Source | None) -> None:
+        """Check that there is something to look at.
+
+        Raises:
+            StateError: If nothing was reported and there is no ``evaluate``.
+        """
+        if reported is None and self.evaluate is None:
+            raise StateError(
+                "report: needs metrics, for the Tuner has no evaluate; pass e.g. "
+                f"report({{{self.objective.primary!r}: value}}), or evaluate= to the Tuner"
+            )
 
 
 def look(
@@ -69,13 +81,6 @@ def absence(objective: str, reported: Source | None) -> str:
 
 def _names(reported: Source | None) -> list[Any]:
     return list(reported) if isinstance(reported, Mapping) else []
-
-
-def plain(value: object) -> Scalar | None:
-    """Give a value as plain data for the log; ``None`` if it is something else."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return value if isinstance(value, bool | int | float | str) else None
 
 
 def _evaluation(sight: Sight) -> Source:

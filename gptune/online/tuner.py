@@ -15,10 +15,10 @@ from gptune.actuators import Actuator
 from gptune.configs import Mode, Recipe
 from gptune.core.criteria import Acquisition
 from gptune.core.proposer import Proposer, Randomness, Seeded
-from gptune.errors import StateError
-from gptune.events import Closed, ModeChanged, Moment
+from gptune.errors import GptuneError
+from gptune.events import Closed, ModeChanged, Moment, Paused
 from gptune.online.asking import consult
-from gptune.online.checkpoint import Checkpoint, Mark, put_values, read_checkpoint, rewind
+from gptune.online.checkpoint import Checkpoint, Mark, put_values, read_checkpoint, refusal, rewind
 from gptune.online.clock import Clock, SystemClock
 from gptune.online.collective import Broadcast, alone
 from gptune.online.decision import (
@@ -37,7 +37,7 @@ from gptune.online.decision import (
 )
 from gptune.online.foreign import Answer, foreign_call
 from gptune.online.metrics import Source
-from gptune.online.opening import announce, open_log
+from gptune.online.opening import announce, open_log, opened
 from gptune.online.setup import (
     Space,
     attach,
@@ -48,6 +48,7 @@ from gptune.online.setup import (
     make_hands,
     make_proposer,
     make_recipe,
+    name_acquisition,
     parse_mode,
 )
 from gptune.online.sight import Sight, absence, look
@@ -56,7 +57,7 @@ from gptune.run_directory import EventLog, FileSystem
 
 logger = logging.getLogger("gptune")
 Batch = TypeVar("Batch")
-MESSAGES = 100  # different warnings before it falls silent
+MESSAGES, QUARANTINED = 100, (Reason.QUARANTINED,)  # different warnings before silence
 
 
 class Tuner:
@@ -117,25 +118,24 @@ class Tuner:
         broadcast: Broadcast = alone,
     ) -> None:
         shorthands = {"objective": objective, "direction": direction, "space": space}
-        self.recipe = make_recipe(recipe, shorthands, mode)
+        self.recipe = name_acquisition(make_recipe(recipe, shorthands, mode), acquisition)
         self._acquisition = choose_acquisition(acquisition)
         self._scheduler = scheduler
         self._sight = Sight(self.recipe.objective, evaluate, model)
         check_counts(total_steps, seed)
-        self._seed, self._randomness, self._broadcast = seed, randomness, broadcast
+        self._steps, self._seed = 0, seed
+        self._randomness, self._broadcast = randomness, broadcast
         self._clock = clock or SystemClock()
-        self._hands = make_hands(self.recipe, list_actuators(optimizer))
+        self._hands = make_hands(self.recipe, list_actuators(optimizer), space or {})
         knobs = {family: hand.knob for family, hand in self._hands.items()}
         self._config = KernelConfig(recipe=self.recipe, knobs=knobs, total_steps=total_steps)
         self._state = KernelState(mode=self.recipe.mode, point=start_point(self._config))
         self._proposer = self._make_proposer()
         self._saved: dict[str, Saved] = {}
         self._caught: list[Exception] = []
-        self._steps = 0
         self._said: set[str] = set()
-        self._closed = False
+        self._closed = self._waits_for_state = False
         self._log: EventLog | None = None
-        self._waits_for_state = False
         self._open = partial(open_log, run_dir, self._clock, file_system, resume=resume)
         if self.mode is not Mode.OFF:
             self._start()
@@ -177,7 +177,7 @@ class Tuner:
             StateError: If the run is being resumed and `load_state_dict` was not called yet.
         """
         if self._waits_for_state:
-            self._refuse("step")
+            raise refusal("step", closed=self._closed)
         self._steps += 1
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -199,12 +199,8 @@ class Tuner:
                 ``evaluate`` and no metrics were given.
         """
         if self._waits_for_state or self._closed:
-            self._refuse("report")
-        if metrics is None and self._sight.evaluate is None:
-            raise StateError(
-                "report: needs metrics, for the Tuner has no evaluate; pass e.g. "
-                f"report({{{self.recipe.objective.primary!r}: value}}), or evaluate= to the Tuner"
-            )
+            raise refusal("report", closed=self._closed)
+        self._sight.check(metrics)
         if self.mode is Mode.OFF:
             return Decision(number=0, step=self._steps, verdict=Action.OBSERVED)
         begin, self._caught = self._clock.elapsed(), []
@@ -231,16 +227,18 @@ class Tuner:
         known = [hand.actuator for hand in self._hands.values()]
         added = make_hands(self.recipe, list_actuators([*known, actuator]))
         if name not in added:
+            self._say(f"{name} is not tuned: the recipe names others of its group")
             return
         self._hands[name] = added[name]
-        knobs = {**self._config.knobs, name: added[name].knob}
-        self._config = replace(self._config, knobs=knobs)
+        self._config = replace(self._config, knobs={**self._config.knobs, name: added[name].knob})
         start = start_point(self._config)[name]
         self._state = replace(self._state, point={**self._state.point, name: start})
         old, self._proposer = self._proposer, self._make_proposer()
         if old is not None and self._proposer is not None:
             self._proposer.inherit(old, {name: start})
         attach(self._hands, self.mode)
+        if self._log is not None:
+            self._log.append(self._now(), opened(self._config, self._seed, resumed=False))
 
     def set_mode(self, mode: str) -> None:
         """Change the mode; leaving active puts an unjudged change back first.
@@ -252,11 +250,11 @@ class Tuner:
         old = self.mode
         if self._closed or new is old:
             return
-        self._state = replace(self._state, mode=new)
         if self._log is None:
             self._start()
         elif old is Mode.ACTIVE:
             self._resolve(Reason.LEFT_ACTIVE)
+        self._state = replace(self._state, mode=new)
         if self._log is not None:
             self._log.append(self._now(), ModeChanged(old=old, new=new))
         attach(self._hands, self.mode)
@@ -289,6 +287,8 @@ class Tuner:
 
         Save it in the training checkpoint; it loads with ``torch.load(weights_only=True)``.
         """
+        if self._waits_for_state:
+            raise refusal("state_dict", closed=self._closed)
         log = self._log
         return Checkpoint(
             seed=self._seed,
@@ -296,39 +296,52 @@ class Tuner:
             recipe=self.recipe.to_dict(),
             knobs=self._config.knobs,
             kernel=self._state,
-            proposer=self._proposer.state_dict() if self._proposer else None,
+            proposer=self._proposer.state if self._proposer else None,
+            total_steps=self._config.total_steps,
             log=Mark(seq=log.seq, checksum=log.checksum) if log else None,
         ).to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was called, the mode and the values of all knobs included.
+        """Go on where `state_dict` was called, the values of all knobs included.
 
-        Lines that the log holds beyond that point are superseded by a ``rewind``.
+        The mode goes on too, unless this Tuner's own is not active. Lines that the log holds
+        beyond that point are superseded by a ``rewind``; without that log, an open change is
+        put back.
 
         Raises:
             StateError: If the state does not fit this Tuner; nothing is changed then.
         """
-        read = read_checkpoint(state, self.recipe, set(self._hands))
-        if self._log is not None:
-            rewind(self._log, read.log, self._config.moment(read.kernel.decision, read.steps))
+        if self._closed:
+            raise refusal("load_state_dict", closed=True)
+        read, own, log = read_checkpoint(state, self._config), self.mode, self._log
+        kernel, moment = read.kernel, self._config.moment(read.kernel.decision, read.steps)
+        if log is None or not rewind(log, read.log, moment):
+            # Not the log that the open change was written to: it may not come into force here.
+            kernel, _ = leave(self._config, kernel, read.steps, Reason.LEFT_ACTIVE)
         self._hands = {f: Hand(h.actuator, read.knobs[f]) for f, h in self._hands.items()}
         self._config = replace(self._config, knobs=read.knobs)
-        kernel = read.kernel if self.mode is not Mode.OFF else replace(read.kernel, mode=Mode.OFF)
-        self._state, self._steps, self._seed = kernel, read.steps, read.seed
+        self._state = replace(kernel, mode=Mode.OFF if own is Mode.OFF else kernel.mode)
+        self._steps, self._seed = read.steps, read.seed
         self._proposer = self._make_proposer()
         if self._proposer is not None and read.proposer is not None:
-            self._proposer.load_state_dict(read.proposer)
-        self._saved = put_values(read.kernel, self._hands)
+            self._proposer.resume(read.proposer)
+        self._saved = put_values(kernel, self._hands)
         self._waits_for_state = False
+        if own is not Mode.ACTIVE:  # a mode that was asked for is never widened
+            self.set_mode(own)
 
     def _start(self) -> None:
         """Take the run directory, say what will be tuned, and watch the optimizer."""
-        self._log = self._open()
-        self._waits_for_state = self._log.was_used
-        announce(self._log, self._config, self._now(), seed=self._seed)
+        log = self._open()
+        try:
+            announce(log, self._config, self._now(), seed=self._seed)
+            attach(self._hands, Mode.ACTIVE)
+        except GptuneError:
+            log.close()
+            raise
+        self._log, self._waits_for_state = log, log.was_used
         if not self._hands:
             self._say("no knob is attached, so nothing will be tuned, only observed")
-        attach(self._hands, self.mode)
 
     def _propose(self, told: Told | None, request: Request | None) -> Answer[Proposal] | None:
         if self._proposer is None:
@@ -341,7 +354,11 @@ class Tuner:
         assert self._log is not None
         done = carry_out(made, self._log, self._hands, self._saved)
         self._saved = done.saved
+        before = self._state.safety
         self._state = settle(self._config, self._state, made, done.outcome)
+        if self._state.safety.paused and not before.paused:  # a knob was quarantined
+            paused = Paused(decisions=self.recipe.safety.pause_decisions, reasons=QUARANTINED)
+            self._log.append(self._now(), paused)
         self._caught.extend(done.errors)
         for message in (*done.outcome.messages, *([made.message] if made.message else [])):
             self._say(message)
@@ -352,9 +369,8 @@ class Tuner:
         self._say(f"tuning stops for a failure of its own: {failure.message}")
         self._caught.extend([] if failure.error is None else [failure.error])
         self.set_mode(Mode.OBSERVE)
-        moment, reasons = self._now(), (Reason.KERNEL_FAILED,)
-        blocked = Action.BLOCKED
-        return Decision(number=moment.decision, step=moment.step, verdict=blocked, reasons=reasons)
+        number, why = self._state.decision, (Reason.KERNEL_FAILED,)
+        return Decision(number=number, step=self._steps, verdict=Action.BLOCKED, reasons=why)
 
     def _answer_for(self, caught: list[Exception]) -> None:
         """Do what ``safety.on_error`` says of failures that were contained."""
@@ -367,7 +383,6 @@ class Tuner:
             raise caught[0]
 
     def _resolve(self, reason: Reason) -> None:
-        """Put the open change back because tuning stops here."""
         self._state, made = leave(self._config, self._state, self._steps, reason)
         self._carry_out(made)
 
@@ -383,11 +398,3 @@ class Tuner:
 
     def _now(self) -> Moment:
         return self._config.moment(self._state.decision, self._steps)
-
-    def _refuse(self, call: str) -> None:
-        if self._closed:
-            raise StateError(f"{call}: the Tuner is closed; make a new one to go on")
-        raise StateError(
-            f"{call}: the run directory holds a run that is to be resumed; "
-            "call load_state_dict first, or choose another run_dir"
-        )

@@ -767,3 +767,42 @@ def untouched_chance() -> Iterator[None]:
     before = torch.random.get_rng_state()
     yield
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_closure_that_raises_leaves_the_schedules_own_value_at_once() -> None:
+    parameter = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    (rate, *_) = optimizer_actuators(optimizer)
+    rate.attach()
+    rate.apply(2.0)
+    seen: list[float] = []
+
+    def closure() -> float:
+        seen.append(optimizer.param_groups[0]["lr"])
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step(closure)
+    assert optimizer.state_dict()["param_groups"][0]["lr"] == 0.1
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step(closure=closure)
+    assert optimizer.state_dict()["param_groups"][0]["lr"] == 0.1
+    assert seen == [0.2, 0.2]
+    rate.detach()
+
+
+def test_a_momentum_that_a_schedule_raises_never_reaches_one() -> None:
+    parameter = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1, momentum=0.85)
+    momentum = next(k for k in optimizer_actuators(optimizer) if k.name == "opt.momentum")
+    momentum.attach()
+    momentum.apply(1.1)
+    used = []
+    for scheduled in (0.85, 0.95):
+        optimizer.param_groups[0]["momentum"] = scheduled
+        parameter.grad = torch.zeros(1)
+        optimizer.step()
+        used.append(momentum.effective())
+        assert optimizer.param_groups[0]["momentum"] == scheduled
+    assert used == [0.85 * 1.1, 0.95]
+    momentum.detach()

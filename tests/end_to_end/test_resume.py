@@ -107,6 +107,26 @@ def test_a_checkpoint_loaded_in_the_same_process_rewinds_the_log(tmp_path: Path)
     assert len([event for event in events if isinstance(event, Observed)]) == 10
 
 
+@pytest.mark.parametrize("mode", ["observe", "suggest", "off"])
+def test_a_mode_that_is_asked_for_on_resume_is_never_widened(mode: str, tmp_path: Path) -> None:
+    recipe = {**RECIPE, "acceptance": {"reference": "last"}}
+    training = Training()
+    tuner = Tuner(training.optimizer, recipe=recipe, run_dir=tmp_path / "run")
+    advance(training, tuner, METRICS[:1])
+    state = tuner.state_dict()
+    assert state["kernel"]["pending"] is not None
+    tuner.close()
+    with Tuner(
+        training.optimizer, recipe=recipe, run_dir=tmp_path / "run", resume=True, mode=mode
+    ) as resumed:
+        resumed.load_state_dict(state)
+        assert resumed.mode == mode
+        assert resumed.values == {"opt.lr": 1.0}
+        advance(training, resumed, METRICS[1:8])
+        assert resumed.values == {"opt.lr": 1.0}
+        assert resumed._hands["opt.lr"].actuator.read() == 1.0
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     training = Training()
     with Tuner(training.optimizer, run_dir=tmp_path / "one", seed=1) as tuner:

@@ -15,7 +15,17 @@ from torch import Tensor, nn
 
 import gptune
 from gptune.errors import ActuatorError, RecipeError, RunDirectoryError, StateError
-from gptune.events import Applied, Blocked, ModeChanged, Observed, Proposed, RolledBack, Suggested
+from gptune.events import (
+    Applied,
+    Blocked,
+    ModeChanged,
+    Observed,
+    Opened,
+    Paused,
+    Proposed,
+    RolledBack,
+    Suggested,
+)
 from gptune.records import Action, Decision, Reason
 from gptune.run_directory.event_log import read_events
 from tests.doubles import BrokenError, FakeKnob
@@ -543,3 +553,121 @@ def test_a_metric_mapping_of_another_type_is_read(tmp_path: Path) -> None:
     _, tuner = made(tmp_path)
     with tuner:
         assert tuner.report(Metrics()).metric == 0.5
+
+
+def test_a_second_tuner_on_one_optimizer_is_refused_until_the_first_is_closed(
+    tmp_path: Path,
+) -> None:
+    training, tuner = made(tmp_path)
+    with tuner, pytest.raises(ActuatorError, match="close that one first"):
+        gptune.Tuner(training.optimizer, run_dir=tmp_path / "other")
+    with gptune.Tuner(training.optimizer, run_dir=tmp_path / "third"):
+        training.step()
+    assert training.optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_a_mode_that_cannot_be_entered_is_not_entered(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    training = Training()
+    tuner = gptune.Tuner(training.optimizer, mode="off", run_dir=tmp_path / "file" / "run")
+    with pytest.raises(RunDirectoryError):
+        tuner.set_mode("active")
+    assert tuner.mode == "off"
+    assert tuner.report({"val/loss": 1.0}).number == 0
+
+
+@pytest.mark.parametrize("value", [torch.tensor(0.5), np.float64(0.5), np.float32(0.5), object()])
+def test_a_value_that_turns_into_another_kind_never_reaches_the_loop(
+    value: Any, tmp_path: Path
+) -> None:
+    weights: dict[str, Any] = {"aux": 0.5}
+    knobs = gptune.value_actuators(weights, {"aux": gptune.Float(0.1, 2.0)})
+    with gptune.Tuner(knobs, recipe=QUICK, run_dir=tmp_path / "run") as tuner:
+        for step, metric in enumerate(falling(8)):
+            if step == 3:
+                weights["aux"] = value
+            tuner.report({"val/loss": metric})
+
+
+def test_a_mapping_that_raises_in_every_way_blocks(tmp_path: Path) -> None:
+    class Hostile(Mapping[str, float]):
+        def __getitem__(self, key: str) -> float:
+            raise BrokenError("item")
+
+        def get(self, key: str, default: Any = None) -> Any:
+            return default
+
+        def __iter__(self) -> Any:
+            raise BrokenError("iter")
+
+        def __len__(self) -> int:
+            raise BrokenError("len")
+
+    _, tuner = made(tmp_path)
+    with tuner:
+        assert tuner.report(Hostile()).reasons == (Reason.MISSING,)
+
+
+def test_the_range_that_the_user_gave_is_the_range(tmp_path: Path) -> None:
+    class Model:
+        act = "relu"
+        depth = 3
+        aux = 0.5
+
+    own: dict[str, Any] = {
+        "act": gptune.Categorical(("relu", "gelu", "silu")),
+        "depth": gptune.Integer(1, 8),
+        "aux": gptune.Float(0.1, 2.0),
+    }
+    given: dict[str, Any] = {
+        "model.act": gptune.Categorical(("relu", "gelu")),
+        "model.depth": gptune.Integer(2, 4),
+        "model.aux": gptune.Float(0.2, 1.0, log=True),
+    }
+    with gptune.Tuner(
+        gptune.value_actuators(Model(), own, name="model"), space=given, run_dir=tmp_path / "run"
+    ) as tuner:
+        assert {f: knob.space for f, knob in tuner._config.knobs.items()} == given
+    wrong = {"model.act": gptune.Categorical(("relu", "tanh"))}
+    with pytest.raises(RecipeError, match=r"space\.model\.act: must lie within"):
+        gptune.Tuner(gptune.value_actuators(Model(), own, name="model"), space=wrong)
+    for bad in (gptune.Float(1.0, 4.0), gptune.Integer(1, 9)):
+        with pytest.raises(RecipeError, match=r"space\.model\.depth: must lie within"):
+            gptune.Tuner(
+                gptune.value_actuators(Model(), own, name="model"), space={"model.depth": bad}
+            )
+
+
+def test_an_interrupt_while_a_change_is_made_leaves_nothing_applied(tmp_path: Path) -> None:
+    training, tuner = made(tmp_path)
+    assert tuner._log is not None
+    written = tuner._log.append
+
+    def interrupted(moment: Any, event: Any, *, durable: bool = False) -> bool:
+        if isinstance(event, Applied):
+            raise KeyboardInterrupt
+        return written(moment, event, durable=durable)
+
+    tuner._log.append = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run_decisions(training, tuner, [1.0])
+    tuner._log.append = written  # type: ignore[method-assign]
+    assert tuner._hands["opt.lr"].actuator.read() == 1.0
+    tuner.close()
+
+
+def test_a_named_criterion_and_the_length_stand_in_the_log(tmp_path: Path) -> None:
+    _, tuner = made(tmp_path, acquisition="ucb", total_steps=70)
+    tuner.close()
+    (opened,) = events(tmp_path, Opened)
+    assert opened.recipe["search"]["acquisition"] == "ucb"
+    assert opened.total_steps == 70
+
+
+def test_a_knob_that_is_quarantined_pauses_tuning_and_the_log_says_so(tmp_path: Path) -> None:
+    knob = FakeKnob()
+    tuner = gptune.Tuner([knob], recipe=QUICK, run_dir=tmp_path / "run")
+    knob.fails = {"apply"}
+    with tuner:
+        tuner.report({"val/loss": 1.0})
+    assert [event.reasons for event in events(tmp_path, Paused)] == [(Reason.QUARANTINED,)]
