@@ -40,6 +40,9 @@ PHASES = {
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """All that the user chose. The defaults move the learning rate alone.
 
+    Sections are filled up field by field; ``phases`` and ``actuators``, which are lists of the
+    user's own names, replace the defaults as a whole.
+
     Example:
         >>> recipe = Recipe.from_dict({"objective": {"primary": "reward", "mode": "max"}})
         >>> recipe.objective.primary, recipe.acceptance.probability

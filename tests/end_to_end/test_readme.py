@@ -38,3 +38,14 @@ def test_it_holds_exactly_the_two_commands() -> None:
 def test_every_page_that_it_links_to_is_there() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert all(Path(link).exists() for link in links if "://" not in link), links
+
+
+def test_every_file_that_the_pages_name_is_there() -> None:
+    pages = [Path("README.md"), *Path("docs").glob("*.md")]
+    named = {
+        (page.name, path)
+        for page in pages
+        for path in re.findall(r"`((?:tests|examples|docs|gptune)/[\w/.]+)`", page.read_text())
+    }
+    assert named
+    assert not [(page, path) for page, path in named if not Path(path).exists()]
