@@ -8,7 +8,7 @@ from torch import nn
 
 from gptune.actuators import LiveActuator
 from gptune.configs import Objective, nearest
-from gptune.errors import StateError
+from gptune.errors import RecipeError, StateError
 from gptune.events import KnobReading
 from gptune.online.decision import Hand, Seen
 from gptune.online.evaluation import evaluate_mean
@@ -24,6 +24,13 @@ class Sight:
     objective: Objective
     evaluate: Callable[[], Any] | None = None
     model: nn.Module | None = None
+
+    def __post_init__(self) -> None:
+        if self.evaluate is not None and not callable(self.evaluate):
+            raise RecipeError(
+                f"evaluate: must be a function without arguments, got {self.evaluate!r}; "
+                "e.g. evaluate=lambda: validation_loss()"
+            )
 
     def check(self, reported: Source | None) -> None:
         """Check that there is something to look at.

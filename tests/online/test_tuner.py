@@ -160,6 +160,7 @@ def test_an_objective_that_is_never_reported_is_warned_of_once_with_the_nearest_
         ({"total_steps": 0}, RecipeError, "total_steps: must be a count"),
         ({"seed": 1.5}, RecipeError, "seed: must be a whole number"),
         ({"seed": True}, RecipeError, "seed: must be a whole number"),
+        ({"evaluate": 3}, RecipeError, "evaluate: must be a function"),
     ],
     ids=str,
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gptune.run_directory import Disk, FileSystem
+from gptune.run_directory import Disk, EventLog, FileSystem
 from tests.fakes import Fault, MemoryDisk
 
 HOLD = """
@@ -219,3 +219,28 @@ def test_the_tests_disk_breaks_exactly_where_it_is_told() -> None:
     assert disk.write(handle, b"kl") == 2
     disk.lose_power(kept=1)
     assert disk.read(path) == b"abcdefik"
+
+
+def test_a_forked_worker_does_not_keep_a_dead_owners_lock(tmp_path: Path) -> None:
+    script = f"""
+import os, signal, time
+from pathlib import Path
+from gptune.run_directory import EventLog
+log = EventLog(Path({str(tmp_path / "run")!r}))
+worker = os.fork()
+if worker == 0:
+    time.sleep(20)
+    os._exit(0)
+time.sleep(0.3)
+print(worker, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    worker = int(owner.stdout.readline())
+    owner.wait()
+    owner.stdout.close()
+    try:
+        EventLog(tmp_path / "run").close()
+    finally:
+        os.kill(worker, signal.SIGKILL)
