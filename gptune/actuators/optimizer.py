@@ -1,9 +1,9 @@
 """Learning rate, weight decay and momentum of a torch optimizer, as multipliers in step hooks.
 
 A pre-hook scales the values for the time of one ``optimizer.step()``, a post-hook puts the
-schedule's own values back. Schedulers, ``state_dict()`` and user code never see the change, so it
-is exact under any schedule: writing ``group["lr"]`` fails under most of them. This file is the
-only one that writes parameter groups.
+schedule's own values back, also when a closure raises. Outside of the step neither schedulers, nor
+``state_dict()``, nor user code see the change, so it is exact under any schedule: writing
+``group["lr"]`` fails under most of them. This file is the only one that writes parameter groups.
 
 What to know: ``group["lr"]`` outside of ``step()`` is the schedule's value; ask the knob for the
 effective one. AdamW's decay is ``lr * weight_decay``, so scaling the rate scales it too.
@@ -85,10 +85,10 @@ class StepHooks:
     """The pair of hooks of one optimizer, shared by its knobs.
 
     Args:
-        optimizer: A torch optimizer, or anything with its two hook registrations.
+        optimizer: A torch optimizer.
 
     Raises:
-        ActuatorError: If it has no step hooks, or no parameter group with parameters.
+        ActuatorError: If it is something else, or has no parameters.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:

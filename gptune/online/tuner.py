@@ -76,7 +76,7 @@ class Tuner:
             acquisition function.
         recipe: Plain data or a `Recipe`; an error beside the three shorthands above.
         model: Its train or eval mode is kept while ``evaluate`` runs.
-        scheduler: The learning-rate scheduler, for resume of the training state.
+        scheduler: The learning-rate scheduler; kept, but not used in this version.
         evaluate: Gives the objective when `report` is called without metrics: one loss, or losses
             per example of shape ``(m,)``; lower is better.
         total_steps: Optimizer steps of the whole run [steps], if known.
