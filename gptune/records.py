@@ -174,12 +174,14 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         value: What was measured; larger is better.
         noise: Variance of ``value`` [squared units of value]; ``None`` when unknown.
         number: When, as the count of observations told so far [observations].
+        is_gain: Whether ``value`` is a gain over a forecast, so that no trend is left in it.
     """
 
     point: dict[str, Scalar]
     value: float
     noise: float | None = None
     number: int = 0
+    is_gain: bool = False
 
 
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +226,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         centers: Name -> where its first proposal should lie.
         upward: Knobs whose start-up trials only go up: learning rates after the start, for a
             short look at a lower one proves little.
+        pending: Points that were proposed and are not measured yet.
+        slices: Whether the proposal shall carry posterior slices.
     """
 
     number: int
@@ -233,6 +237,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     joint: bool = False
     centers: dict[str, float] = {}
     upward: tuple[str, ...] = ()
+    pending: tuple[dict[str, Scalar], ...] = ()
+    slices: bool = True
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from gptune.configs.knobs import Group, Knob, Mutation, make_knob, neutral
 from gptune.configs.reading import nearest
 from gptune.configs.recipe import Mode, Recipe
 from gptune.configs.sections import (
+    STUDY,
     Acceptance,
     Calibration,
     Decay,
@@ -21,6 +22,7 @@ from gptune.configs.sections import (
 )
 
 __all__ = [
+    "STUDY",
     "Acceptance",
     "Calibration",
     "Decay",

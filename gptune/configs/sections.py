@@ -38,13 +38,17 @@ class Decay(Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: none | weights | kernel | window.
-        half_life: Age at which an observation counts half [observations]; auto = 13.
+        half_life: Age at which an observation counts half [observations]; auto = fitted to the
+            data with kernel (prior median 13), 13 with weights.
         window: How many of the newest observations count [observations].
+        detrend: Whether a trend in time is taken out of the values first; auto = with kernel, and
+            not of gains over a forecast, which have none left.
     """
 
     kind: Literal["none", "weights", "kernel", "window"] = "kernel"
     half_life: float | Literal["auto"] = "auto"
     window: int | None = None
+    detrend: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         if self.half_life != "auto":
@@ -86,7 +90,11 @@ class Search(Struct, frozen=True, kw_only=True):
 
     Attributes:
         algorithm: gp | random | none.
-        acquisition: log_ei | ucb | thompson; a callable is given to the Tuner instead.
+        acquisition: log_ei | log_nei | pi | ucb | thompson; a callable is given to the Tuner
+            instead.
+        kernel: matern52 | rbf: how smooth the objective is taken to be.
+        warp: auto = choose between two families of warps of the objective by the likelihood,
+            where no noise variances are given; none.
         startup_trials: Scrambled Sobol proposals before the Gaussian process takes over.
         joint: Move all free knobs at once instead of one at a time.
         every: Propose at every so-manieth decision [decisions].
@@ -94,7 +102,9 @@ class Search(Struct, frozen=True, kw_only=True):
     """
 
     algorithm: Literal["gp", "random", "none"] = "gp"
-    acquisition: Literal["log_ei", "ucb", "thompson"] = "log_ei"
+    acquisition: Literal["log_ei", "log_nei", "pi", "ucb", "thompson"] = "log_ei"
+    kernel: Literal["matern52", "rbf"] = "matern52"
+    warp: Literal["auto", "none"] = "none"
     startup_trials: int = 4
     joint: bool = False
     every: int = 1
@@ -110,6 +120,17 @@ class Search(Struct, frozen=True, kw_only=True):
         need(kept >= 4, "max_observations", "must be >= 4 [observations]", kept, do="e.g. 300")
         what = "is not available yet and must stay empty"
         need(not self.prior_runs, "prior_runs", what, self.prior_runs, do="leave it out")
+
+
+STUDY = Search(
+    startup_trials=8,
+    joint=True,
+    max_observations=1000,
+    warp="auto",
+    decay=Decay(kind="none"),
+    trust_region=TrustRegion(enabled=False),
+)
+"""What an offline study searches with: nothing fades, the whole space is open."""
 
 
 class Acceptance(Struct, frozen=True, kw_only=True):

@@ -1,20 +1,24 @@
-"""How promising a point is: the protocol, and the built-in criteria."""
+"""How promising a point is: the protocol, the built-in criteria, and how each is bound."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, runtime_checkable
 
 import torch
-from botorch.acquisition import AcquisitionFunction
+from botorch.acquisition import AcquisitionFunction, qLogNoisyExpectedImprovement
 from botorch.acquisition import LogExpectedImprovement as BotorchLogEI
+from botorch.acquisition.analytic import LogProbabilityOfImprovement as BotorchLogPI
 from botorch.acquisition import UpperConfidenceBound as BotorchUCB
+from botorch.acquisition.monte_carlo import MCAcquisitionFunction
 from botorch.models.model import Model
 from torch import Tensor
 
-from gptune.core.kernels import time_correlation
+from gptune.core import closed_form
+from gptune.core.closed_form import ClosedForm, believe, believe_without_noise
+from gptune.core.draws import PosteriorDraw
 from gptune.core.space import cube
 from gptune.core.surrogate import Surrogate
-
-FEATURES = 512  # of the random Fourier basis of a Thompson sample
+from gptune.errors import CriterionError
 
 
 class Acquisition(Protocol):
@@ -38,6 +42,15 @@ class Acquisition(Protocol):
         ...
 
 
+@runtime_checkable
+class HasClosedForm(Protocol):
+    """A criterion that knows a faster way than BoTorch's to the same numbers."""
+
+    def closed_form(self, surrogate: Surrogate, best: Tensor, pending: Tensor) -> ClosedForm:
+        """Bind to gptune's own surrogate; ``pending`` has shape ``(k, d)``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LogExpectedImprovement:
     """Score by log expected improvement over the best posterior mean.
@@ -49,6 +62,50 @@ class LogExpectedImprovement:
     def __call__(self, model: Model, best: Tensor) -> AcquisitionFunction:
         """Bind the criterion to a fitted model."""
         return BotorchLogEI(model, best_f=best)
+
+    def closed_form(self, surrogate: Surrogate, best: Tensor, pending: Tensor) -> ClosedForm:
+        """Bind to gptune's own surrogate; values at pending places are drawn by chance."""
+        belief = believe(surrogate, best, pending)
+        return ClosedForm(belief, closed_form.log_expected_improvement)
+
+
+@dataclass(frozen=True, slots=True)
+class NoisyExpectedImprovement:
+    """Score by log expected improvement over the best of values that noise hides.
+
+    Source:
+        Letham et al. (2019), arXiv:1706.07094; the logarithm of Ament et al. (2023).
+    """
+
+    def __call__(self, model: Model, best: Tensor) -> AcquisitionFunction:
+        """Bind the criterion to a fitted model; ``best`` is not used."""
+        (x,) = model.train_inputs
+        return qLogNoisyExpectedImprovement(model, X_baseline=x, cache_root=False)
+
+    def closed_form(self, surrogate: Surrogate, best: Tensor, pending: Tensor) -> ClosedForm:
+        """Bind to gptune's own surrogate, with quasi-random draws of the hidden values."""
+        belief = believe_without_noise(surrogate, pending)
+        return ClosedForm(belief, closed_form.log_expected_improvement)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbabilityOfImprovement:
+    """Score by the log probability of a value above the best posterior mean.
+
+    Exploits hard: it counts how likely a gain is, not how large.
+
+    Source:
+        Kushner (1964), Journal of Basic Engineering 86(1).
+    """
+
+    def __call__(self, model: Model, best: Tensor) -> AcquisitionFunction:
+        """Bind the criterion to a fitted model."""
+        return BotorchLogPI(model, best_f=best)
+
+    def closed_form(self, surrogate: Surrogate, best: Tensor, pending: Tensor) -> ClosedForm:
+        """Bind to gptune's own surrogate; values at pending places are drawn by chance."""
+        belief = believe(surrogate, best, pending)
+        return ClosedForm(belief, closed_form.log_probability_of_improvement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +119,8 @@ class UpperConfidenceBound:
         ValueError: If ``beta`` is negative or not a number.
 
     Source:
-        Srinivas et al. (2010), arXiv:0912.3995.
+        Srinivas et al. (2010), arXiv:0912.3995; with pending points its batch form, Desautels
+        et al. (2014), JMLR 15.
     """
 
     beta: float = 2.0
@@ -74,6 +132,11 @@ class UpperConfidenceBound:
     def __call__(self, model: Model, best: Tensor) -> AcquisitionFunction:
         """Bind the criterion to a fitted model."""
         return BotorchUCB(model, beta=cube(self.beta))  # not of torch's default kind
+
+    def closed_form(self, surrogate: Surrogate, best: Tensor, pending: Tensor) -> ClosedForm:
+        """Bind to gptune's own surrogate; pending places are known without noise."""
+        belief = believe(surrogate, best, pending)
+        return ClosedForm(belief, closed_form.upper_confidence_bound(self.beta))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,60 +159,80 @@ class ThompsonSampling:
         return PosteriorDraw(model)
 
 
-class PosteriorDraw(AcquisitionFunction):
-    """One function drawn from a surrogate's posterior: the same place gives the same value."""
-
-    def __init__(self, model: Surrogate) -> None:
-        super().__init__(model=model)
-        data, hyper = model.data, model.hyper
-        n, d = data.x.shape
-        # The spectral density of Matern-5/2 is a multivariate t with 5 degrees of freedom.
-        normal = _normal(FEATURES, d)
-        chi_square = _normal(FEATURES, 5).square().sum(-1, keepdim=True)
-        self.frequency = normal / (chi_square / 5.0).sqrt() / hyper.lengthscale
-        self.offset = 2.0 * torch.pi * torch.rand(FEATURES, dtype=torch.float64, device="cpu")
-        # One set of amplitudes a moment, now and each age: a value drawn in the past shares with
-        # a value drawn now only what the decay leaves.
-        moments = torch.cat([cube([0.0]), data.age])
-        amplitudes = _over_time(moments, data.half_life)
-        self.amplitude = amplitudes[0]
-        then = _basis(data.x, self.frequency, self.offset) * amplitudes[1:]  # (n, FEATURES)
-        deviation = ((data.noise + hyper.noise) / data.weight).sqrt()
-        past = then.sum(-1) + deviation * _normal(n)
-        gap = (data.y - model.factors.mean - past).unsqueeze(-1)
-        self.weights = torch.cholesky_solve(gap, model.factors.lower).squeeze(-1)
-
-    def forward(self, X: Tensor) -> Tensor:
-        """Value of the draw at ``X``, shape ``(b, 1, d)`` -> ``(b,)``."""
-        model = cast("Surrogate", self.model)
-        x = X.squeeze(-2)
-        update = model.prior_covariance(x) @ self.weights
-        prior = _basis(x, self.frequency, self.offset) @ self.amplitude
-        value: Tensor = model.factors.mean + prior + update
-        return value
-
-
-def _basis(x: Tensor, frequency: Tensor, offset: Tensor) -> Tensor:
-    """Random Fourier features of places, shape ``(..., m, d)`` -> ``(..., m, FEATURES)``."""
-    features: Tensor = (2.0 / FEATURES) ** 0.5 * torch.cos(x @ frequency.T + offset)
-    return features
-
-
-def _over_time(moments: Tensor, half_life: float | None) -> Tensor:
-    """Normal amplitudes at each moment, correlated as the decay says, ``(m, FEATURES)``."""
-    if half_life is None:
-        return _normal(FEATURES).expand(len(moments), FEATURES)
-    values, vectors = torch.linalg.eigh(time_correlation(moments, moments, half_life))
-    root: Tensor = vectors * values.clamp_min(0.0).sqrt()
-    return root @ _normal(len(moments), FEATURES)
-
-
-def _normal(*size: int) -> Tensor:
-    return torch.randn(*size, dtype=torch.float64, device="cpu")
-
-
 BY_NAME: dict[str, Acquisition] = {
     "log_ei": LogExpectedImprovement(),
+    "log_nei": NoisyExpectedImprovement(),
+    "pi": ProbabilityOfImprovement(),
     "ucb": UpperConfidenceBound(),
     "thompson": ThompsonSampling(),
 }
+
+
+class Score(Protocol):
+    """What the search climbs."""
+
+    def values(self, x: Tensor) -> Tensor:
+        """Score places, shape ``(m, d)`` -> ``(m,)``."""
+        ...
+
+    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Score places with gradients ``(m, d)``; ``None`` where there are none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A score through any function ``(b, 1, d) -> (b,)``, with torch's gradients if it has any."""
+
+    criterion: Callable[[Tensor], Tensor]
+
+    def values(self, x: Tensor) -> Tensor:
+        """Score places, shape ``(m, d)`` -> ``(m,)``.
+
+        Raises:
+            CriterionError: If the shape is wrong.
+        """
+        with torch.no_grad():
+            return self._call(x).detach()
+
+    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Score places with gradients; ``None`` if the criterion is not differentiable."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            values = self._call(x)
+            if not values.requires_grad:
+                return None
+            (gradient,) = torch.autograd.grad(values.sum(), x, allow_unused=True)
+        return None if gradient is None else (values.detach(), gradient)
+
+    def _call(self, x: Tensor) -> Tensor:
+        values = torch.as_tensor(self.criterion(x.unsqueeze(-2)), device="cpu")
+        if values.shape != x.shape[:1]:
+            given, wanted = tuple(values.shape), (x.shape[0],)
+            raise CriterionError(
+                f"acquisition: must give shape {wanted}, got {given}; one value per point"
+            )
+        return values
+
+
+def bind(acquisition: Acquisition, surrogate: Surrogate, best: Tensor, pending: Tensor) -> Score:
+    """Make a score of a criterion: in closed form where it has one, else through BoTorch.
+
+    Pending places reach a Monte-Carlo criterion as its own ``X_pending``; for any other one the
+    surrogate takes them as measured at their posterior mean.
+
+    Args:
+        acquisition: A built-in criterion, or a user's own.
+        surrogate: The fitted surrogate.
+        best: Best posterior mean so far, shape ``()``.
+        pending: Places that are being measured, shape ``(k, d)``.
+    """
+    if isinstance(acquisition, HasClosedForm):
+        return acquisition.closed_form(surrogate, best, pending)
+    criterion = acquisition(surrogate, best)
+    if len(pending) > 0:
+        if isinstance(criterion, MCAcquisitionFunction):
+            criterion.set_X_pending(pending)
+        else:
+            criterion = acquisition(surrogate.believing(pending), best)
+    return Traced(criterion)

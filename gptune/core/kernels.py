@@ -1,55 +1,79 @@
 """Covariances: over the hyperparameters, and over time."""
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+LN2 = math.log(2.0)
 
-def matern52(x: Tensor, z: Tensor, lengthscale: Tensor) -> Tensor:
-    """Matern-5/2 covariance with unit variance and one lengthscale a dimension.
 
-    Computes ``(1 + r + r**2 / 3) * exp(-r)`` with ``r = sqrt(5) |(x - z) / lengthscale|``.
+class Kernel(Protocol):
+    """A covariance of unit variance as a function of the squared scaled distance."""
+
+    def __call__(self, r2: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the covariances ``k``, and ``g = -2 dk / d r2``, each of the shape of ``r2``.
+
+        All slopes follow from ``g``: ``dk / d log l_j = g (gap_j / l_j)**2`` and
+        ``dk / d x_j = -g gap_j / l_j**2``, where ``gap = x - z`` and ``r2 = |gap / l|**2``.
+        """
+        ...
+
+
+def matern52(r2: Tensor) -> tuple[Tensor, Tensor]:
+    """Matern-5/2: ``k = (1 + r + r**2 / 3) exp(-r)`` with ``r = sqrt(5 r2)``.
 
     Args:
-        x: Places in the unit cube, shape ``(..., m, d)``.
-        z: Places in the unit cube, shape ``(..., n, d)``.
-        lengthscale: Positive, shape ``(d,)``.
+        r2: Squared scaled distances, any shape.
 
     Returns:
-        Covariances in ``[0, 1]``, shape ``(..., m, n)``.
+        Covariances in ``[0, 1]`` and ``g = 5/3 (1 + r) exp(-r)``, each of the shape of ``r2``.
+
+    Example:
+        >>> k, g = matern52(torch.tensor([0.0, 0.2], dtype=torch.float64))
+        >>> k
+        tensor([1.0000, 0.8584], dtype=torch.float64)
 
     Source:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eq. 4.17.
     """
-    gap = (x / lengthscale).unsqueeze(-2) - (z / lengthscale).unsqueeze(-3)  # (..., m, n, d)
     # The floor keeps a criterion's gradient finite where two places coincide.
-    r = (5.0 * gap.square().sum(-1)).clamp_min(1e-30).sqrt()
-    return (1.0 + r + r.square() / 3.0) * torch.exp(-r)
+    r = (5.0 * r2).clamp_min(1e-30).sqrt()
+    fading = torch.exp(-r)
+    slope = (1.0 + r) * fading
+    return slope + (5.0 / 3.0) * r2 * fading, (5.0 / 3.0) * slope
 
 
-def matern52_slopes(x: Tensor, lengthscale: Tensor, weight: Tensor) -> Tensor:
-    """Differentiate a weighted sum of Matern-5/2 covariances by the logarithms of lengthscales.
+def rbf(r2: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared exponential: ``k = exp(-r2 / 2)``, which is its own ``g``.
 
-    Computes ``sum_ab weight_ab dk(x_a, x_b) / d log l_j``, where
-    ``dk / d log l_j = 5/3 (1 + r) exp(-r) ((x_aj - x_bj) / l_j)**2``.
+    Source:
+        Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eq. 4.9.
+    """
+    k = torch.exp(-0.5 * r2)
+    return k, k
+
+
+KERNELS: dict[str, Kernel] = {"matern52": matern52, "rbf": rbf}
+
+
+def square_distances(x: Tensor, z: Tensor) -> Tensor:
+    """Squared distances through one matrix product, never negative.
 
     Args:
-        x: Places in the unit cube, shape ``(n, d)``.
-        lengthscale: Positive, shape ``(d,)``.
-        weight: Weight of each covariance, shape ``(n, n)``.
+        x: Places divided by the lengthscales, shape ``(..., m, d)``.
+        z: Places divided by the lengthscales, shape ``(..., n, d)``.
 
     Returns:
-        Shape ``(d,)``.
+        Shape ``(..., m, n)``; exact to some 1e-16 of the largest squared coordinate.
     """
-    scaled = x / lengthscale
-    gap = (scaled.unsqueeze(-2) - scaled.unsqueeze(-3)).square()  # (n, n, d)
-    r = (5.0 * gap.sum(-1)).sqrt()
-    common = weight * (5.0 / 3.0) * (1.0 + r) * torch.exp(-r)
-    return (common.unsqueeze(-1) * gap).sum((0, 1))
+    own, other = x.square().sum(-1, keepdim=True), z.square().sum(-1).unsqueeze(-2)
+    product = x @ z.mT
+    return (own + other - 2.0 * product).clamp_min(0.0)
 
 
-def time_correlation(then: Tensor, now: Tensor, half_life: float) -> Tensor:
+def time_correlation(then: Tensor, now: Tensor, half_life: Tensor | float) -> Tensor:
     """Correlate two sets of moments; training drifts, so old evidence fades.
 
     Computes ``2 ** (-|then_i - now_j| / half_life)``. Multiply it into the kernel over

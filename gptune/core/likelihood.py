@@ -1,117 +1,241 @@
 """The surrogate's hyperparameters and how well they explain the data."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gptune.core.history import TrainingData
-from gptune.core.kernels import matern52, matern52_slopes, time_correlation
+from gptune.core.history import HALF_LIFE, TrainingData
+from gptune.core.kernels import KERNELS, LN2, square_distances, time_correlation
+from gptune.core.space import cube
+from gptune.core.transforms import WARPS, Warped
 
 NOISE_FLOOR = 1e-6  # [standardised units, squared]
 JITTERS = (0.0, 1e-8, 1e-6, 1e-4, 1e-3)  # tried in turn until the covariance has a Cholesky factor
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """What is fitted: the family of models, chosen before its hyperparameters.
+
+    Args:
+        kernel: Key of ``KERNELS``.
+        warp: Key of ``WARPS``, or ``none``.
+        fits_half_life: Whether the rate of decay is a hyperparameter too.
+    """
+
+    kernel: str = "matern52"
+    warp: str = "none"
+    fits_half_life: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Lengthscales [sides of the unit cube], shape ``(d,)``, and noise variance, shape ``()``."""
+    """One member of the family.
+
+    Attributes:
+        lengthscale: Of each dimension [sides of the unit cube], shape ``(d,)``.
+        noise: Variance of an observation [standardised units, squared], shape ``()``.
+        half_life: Age at which correlation is one half [observations], shape ``()``; ``None``
+            where nothing decays or the rate is given.
+        warp: The outcome warp's parameter, shape ``()``; ``None`` without a warp.
+    """
 
     lengthscale: Tensor
     noise: Tensor
+    half_life: Tensor | None = None
+    warp: Tensor | None = None
 
     def pack(self) -> Tensor:
-        """Write them as logarithms, shape ``(d + 1,)``."""
-        return torch.cat([self.lengthscale.log(), self.noise.log().reshape(1)])
+        """Write them on the scale they are fitted on: logarithms, and the warp's parameter."""
+        parts = [self.lengthscale.log(), self.noise.log().reshape(1)]
+        if self.half_life is not None:
+            parts.append(self.half_life.log().reshape(1))
+        if self.warp is not None:
+            parts.append(self.warp.reshape(1))
+        return torch.cat(parts)
 
     @staticmethod
-    def unpack(theta: Tensor) -> "Hyperparameters":
+    def unpack(theta: Tensor, form: Form) -> "Hyperparameters":
         """Read what `pack` wrote."""
-        return Hyperparameters(theta[:-1].exp(), theta[-1].exp())
+        d = len(theta) - 1 - form.fits_half_life - (form.warp != "none")
+        return Hyperparameters(
+            lengthscale=theta[:d].exp(),
+            noise=theta[d].exp(),
+            half_life=theta[d + 1].exp() if form.fits_half_life else None,
+            warp=theta[-1] if form.warp != "none" else None,
+        )
+
+    def adapt(self, form: Form) -> "Hyperparameters":
+        """Carry what fits over to another form; what it has beyond starts at the prior's mode."""
+        start = prior_mode(len(self.lengthscale), form)
+        kept = self.half_life if self.half_life is not None and form.fits_half_life else None
+        return replace(
+            start,
+            lengthscale=self.lengthscale,
+            noise=self.noise,
+            half_life=kept if kept is not None else start.half_life,
+        )
 
 
-def prior_mode(dimension: int) -> Hyperparameters:
-    """Give the hyperparameters before any data.
+def prior(dimension: int, form: Form) -> tuple[Tensor, Tensor]:
+    """Means and deviations of the normal prior over what `pack` writes, each ``(p,)``.
 
     Source:
         The dimension-scaled prior of Hvarfner et al. (2024), arXiv:2402.02229, moved to shorter
-        lengthscales and lower noise by measurement on sixteen problems.
+        lengthscales and lower noise by measurement on sixteen problems. The half-life's median
+        is ``eps = .1`` of Bogunovic et al. (2016), arXiv:1601.06650.
     """
-    log_lengthscale = math.sqrt(2) + math.log(dimension) / 2 - 3
-    theta = torch.full((dimension + 1,), log_lengthscale, dtype=torch.float64, device="cpu")
-    theta[-1] = -6.0
-    return Hyperparameters.unpack(theta)
+    center = [math.sqrt(2) + math.log(dimension) / 2 - 3] * dimension + [-6.0]
+    spread = [math.sqrt(3)] * dimension + [1.5]
+    if form.fits_half_life:
+        center.append(math.log(HALF_LIFE))
+        spread.append(1.0)
+    if form.warp != "none":
+        center.append(WARPS[form.warp].center)
+        spread.append(WARPS[form.warp].spread)
+    return cube(center), cube(spread)
 
 
-def log_prior(theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Log density of the prior over logarithms, up to a constant, and its gradient: normals."""
-    center = prior_mode(theta.numel() - 1).pack()
-    scale = torch.full_like(center, math.sqrt(3))
-    scale[-1] = 1.5
+def prior_mode(dimension: int, form: Form) -> Hyperparameters:
+    """Give the hyperparameters before any data."""
+    return Hyperparameters.unpack(prior(dimension, form)[0], form)
+
+
+def log_prior(theta: Tensor, dimension: int, form: Form) -> tuple[Tensor, Tensor]:
+    """Log density of the prior, up to a constant that no form shares, and its gradient."""
+    center, scale = prior(dimension, form)
     gap = (theta - center) / scale
     return -0.5 * gap.square().sum(), -gap / scale
 
 
-def covariance(data: TrainingData, hyper: Hyperparameters) -> Tensor:
+def half_life_of(data: TrainingData, hyper: Hyperparameters) -> float | None:
+    """Give the half-life in force: the fitted one, or the given one."""
+    return float(hyper.half_life) if hyper.half_life is not None else data.half_life
+
+
+def covariance(data: TrainingData, hyper: Hyperparameters, form: Form) -> Tensor:
     """Covariance of the observations, noise included, shape ``(n, n)``."""
-    signal = matern52(data.x, data.x, hyper.lengthscale) * _fading(data)
-    return signal + torch.diag((data.noise + hyper.noise + NOISE_FLOOR) / data.weight)
+    return _covariance(data, hyper, form)[0]
+
+
+def _covariance(
+    data: TrainingData, hyper: Hyperparameters, form: Form
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Covariance with noise, the signal alone, and its ``g`` (see `Kernel`), each ``(n, n)``."""
+    scaled = data.x / hyper.lengthscale
+    r2 = square_distances(scaled, scaled)
+    r2.fill_diagonal_(0.0)
+    signal, slope = KERNELS[form.kernel](r2)
+    half_life = half_life_of(data, hyper)
+    if half_life is not None:
+        fade = time_correlation(data.age, data.age, half_life)
+        signal, slope = signal * fade, slope * fade
+    noise = (data.noise + hyper.noise + NOISE_FLOOR) / data.weight
+    return signal + torch.diag(noise), signal, slope
 
 
 def factor(matrix: Tensor) -> Tensor | None:
     """Lower Cholesky factor, with more jitter until there is one; ``None`` if there is none."""
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     for jitter in JITTERS:
         lower: Tensor
-        lower, info = torch.linalg.cholesky_ex(matrix + jitter * eye)
-        if int(info) == 0 and bool(torch.isfinite(lower).all()):
+        raised = matrix + torch.diag(torch.full_like(matrix[0], jitter)) if jitter else matrix
+        lower, info = torch.linalg.cholesky_ex(raised)
+        # What is not finite anywhere spreads to the last pivot.
+        if int(info) == 0 and math.isfinite(float(lower[-1, -1])):
             return lower
     return None
 
 
-def profiled_mean(lower: Tensor, y: Tensor) -> Tensor:
-    """Best constant mean given the covariance's factor, shape ``()``."""
-    ones = torch.ones_like(y).unsqueeze(-1)
-    solved = torch.cholesky_solve(ones, lower).squeeze(-1)
+def profiled_mean(inverse: Tensor, y: Tensor) -> Tensor:
+    """Best constant mean given the covariance's inverse, shape ``()``."""
+    solved = inverse.sum(0)
     return (solved @ y) / solved.sum()
 
 
-def log_posterior(theta: Tensor, data: TrainingData) -> tuple[Tensor, Tensor] | None:
-    """Log marginal likelihood plus log prior of the hyperparameters, and its gradient.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Values as the GP sees them: warped and standardised, with the Jacobian of both."""
 
-    Computes ``-(r' K^-1 r + log|K| + n log 2 pi) / 2 + log p(theta)`` with the residuals r from
-    the profiled mean. The gradient is ``tr((a a' - K^-1) dK) / 2`` with ``a = K^-1 r``; the mean
-    adds nothing to it, being at its optimum.
+    value: Tensor  # shape (n,)
+    log_jacobian: Tensor  # sum over the values, shape ()
+    by_parameter: Tensor | None = None  # d value / d warp, shape (n,)
+    log_jacobian_by_parameter: Tensor | None = None  # shape ()
+
+
+def outcome(y: Tensor, parameter: Tensor | None, warp: str) -> Outcome:
+    """Warp standardised values and standardise them again.
 
     Args:
-        theta: Logarithms as `Hyperparameters.pack` writes them, shape ``(d + 1,)``.
+        y: Standardised values, shape ``(n,)``.
+        parameter: Of the warp, shape ``()``; ``None`` without a warp.
+        warp: Key of ``WARPS``, or ``none``.
+    """
+    if parameter is None:
+        return Outcome(y, torch.zeros((), dtype=y.dtype, device=y.device))
+    made: Warped = WARPS[warp].warp(y, parameter)
+    centered = made.value - made.value.mean()
+    deviation = centered.square().mean().sqrt().clamp_min(1e-12)
+    value = centered / deviation
+    moved = made.by_parameter - made.by_parameter.mean()
+    stretch = (value * moved).mean() / deviation  # d log deviation / d parameter
+    return Outcome(
+        value=value,
+        log_jacobian=made.log_slope.sum() - len(y) * deviation.log(),
+        by_parameter=moved / deviation - value * stretch,
+        log_jacobian_by_parameter=made.log_slope_by_parameter.sum() - len(y) * stretch,
+    )
+
+
+def log_posterior(theta: Tensor, data: TrainingData, form: Form) -> tuple[Tensor, Tensor] | None:
+    """Log marginal likelihood plus log prior of the hyperparameters, and its gradient.
+
+    Computes ``-(r' K^-1 r + log|K| + n log 2 pi) / 2 + log|J| + log p(theta)`` with the residuals
+    r of the warped values from the profiled mean and the warp's Jacobian J, so that warps compare
+    with each other and with none. The gradient is ``tr((a a' - K^-1) dK) / 2`` with
+    ``a = K^-1 r``; the mean adds nothing to it, being at its optimum.
+
+    Args:
+        theta: As `Hyperparameters.pack` writes them, shape ``(p,)``.
         data: Standardised training data, n observations.
+        form: What is fitted.
 
     Returns:
-        The height, shape ``()``, and the gradient, shape ``(d + 1,)``; ``None`` when K has no
+        The height, shape ``()``, and the gradient, shape ``(p,)``; ``None`` when K has no
         Cholesky factor.
 
     Source:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eq. 5.8 and 5.9.
     """
-    hyper = Hyperparameters.unpack(theta)
-    lower = factor(covariance(data, hyper))
+    hyper, d = Hyperparameters.unpack(theta, form), data.x.shape[-1]
+    matrix, signal, slope = _covariance(data, hyper, form)
+    lower = factor(matrix)
     if lower is None:
         return None
-    residual = data.y - profiled_mean(lower, data.y)
+    seen = outcome(data.y, hyper.warp, form.warp)
     inverse = torch.cholesky_inverse(lower)
+    residual = seen.value - profiled_mean(inverse, seen.value)
     weights = inverse @ residual
-    size = data.y.numel() * math.log(2 * math.pi)
-    fit = -0.5 * (residual @ weights + size) - lower.diagonal().log().sum()
+    size = len(residual) * math.log(2 * math.pi)
+    fit = -0.5 * (residual @ weights + size) - lower.diagonal().log().sum() + seen.log_jacobian
     pull = 0.5 * (torch.outer(weights, weights) - inverse)  # (n, n)
-    slope = torch.empty_like(theta)
-    slope[:-1] = matern52_slopes(data.x, hyper.lengthscale, pull * _fading(data))
-    slope[-1] = (pull.diagonal() * hyper.noise / data.weight).sum()
-    prior, prior_slope = log_prior(theta)
-    return fit + prior, slope + prior_slope
+    gradient = torch.empty_like(theta)
+    gradient[:d] = _by_lengthscale(data.x / hyper.lengthscale, pull * slope)
+    gradient[d] = (pull.diagonal() * hyper.noise / data.weight).sum()
+    if hyper.half_life is not None:
+        gap = (data.age.unsqueeze(-1) - data.age).abs()
+        gradient[d + 1] = (pull * signal * gap).sum() * LN2 / hyper.half_life
+    if seen.by_parameter is not None and seen.log_jacobian_by_parameter is not None:
+        gradient[-1] = seen.log_jacobian_by_parameter - weights @ seen.by_parameter
+    height, prior_slope = log_prior(theta, d, form)
+    return fit + height, gradient + prior_slope
 
 
-def _fading(data: TrainingData) -> Tensor:
-    if data.half_life is None:
-        return torch.ones((), dtype=torch.float64, device="cpu")
-    return time_correlation(data.age, data.age, data.half_life)
+def _by_lengthscale(scaled: Tensor, weight: Tensor) -> Tensor:
+    """Sum ``weight_ab (s_aj - s_bj)**2`` over all pairs, shape ``(d,)``; the weight is symmetric.
+
+    Two matrix products instead of a tensor of all gaps: ``2 s_j' (diag(rows) - W) s_j``.
+    """
+    rows = weight.sum(1, keepdim=True)
+    return 2.0 * (scaled * (rows * scaled - weight @ scaled)).sum(0)

@@ -1,28 +1,31 @@
 """The proposer: ask and tell. It wires history, surrogate, trust region, criterion and search."""
 
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import msgspec
 import torch
+from linear_operator.utils.errors import NanError, NotPSDError
 from torch import Tensor
 
 from gptune.configs import Search
 from gptune.core import trust_region
-from gptune.core.criteria import BY_NAME, Acquisition
+from gptune.core.criteria import BY_NAME, Acquisition, HasClosedForm, bind
+from gptune.core.fitting import Expired, Fit, Fitted, fit, never
 from gptune.core.history import History
-from gptune.core.likelihood import Hyperparameters
-from gptune.core.search import maximise, sobol
+from gptune.core.likelihood import Form
+from gptune.core.moves import Box, boxes, moves, prior_centers
+from gptune.core.search import Hunt, maximise, sobol
 from gptune.core.space import SearchSpace, cube
-from gptune.core.surrogate import Surrogate, fit
+from gptune.core.surrogate import Surrogate
 from gptune.core.trust_region import TrustRegionState
-from gptune.records import Categorical, Integer, Observation, Proposal, Request, Scalar, Slice, Told
+from gptune.errors import CriterionError
+from gptune.records import Categorical, Observation, Proposal, Request, Scalar, Slice, Told
 
 SLICE_POINTS = 33  # of the posterior along a knob, kept for the report
-Box = tuple[Tensor, Tensor]  # lower and upper corner, each of shape (d,)
 LEAST_FITTED = 2  # observations; below, the surrogate knows nothing
+NUMERICAL = (ArithmeticError, torch.linalg.LinAlgError, NanError, NotPSDError)
 
 
 class Randomness(Protocol):
@@ -53,8 +56,7 @@ class ProposerState(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 0
     trials: int = 0
     region: TrustRegionState
-    lengthscale: tuple[float, ...] = ()
-    noise: float = 0.0
+    fitted: Fitted | None = None
 
 
 class Proposer:
@@ -62,12 +64,27 @@ class Proposer:
 
     A proposal is a function of the seed, the decision's number, the recorded history and the
     fitted hyperparameters, and of nothing else; torch's global random state is left as it was.
+    Where numbers fail (a covariance without a factor, a built-in criterion without a finite
+    value), the proposal is a random point inside the trust region, tagged ``fallback``.
 
     Args:
         space: The moves of all knobs.
-        config: The recipe's search section.
+        config: The recipe's search section; ``configs.STUDY`` for trials that do not drift.
         acquisition: A criterion instead of ``config.acquisition``.
         randomness: Where chance comes from; ``Seeded(0)`` by default.
+        expired: Says when the time for a proposal is up: it is then cut short, tagged
+            ``deadline``, and need not repeat.
+
+    Example:
+        >>> from gptune.configs import STUDY
+        >>> from gptune.records import Float
+        >>> proposer = Proposer(SearchSpace({"x": Float(0.0, 1.0)}), STUDY)
+        >>> for number in range(12):
+        ...     point = proposer.ask(whole(proposer.space, number)).point
+        ...     value = -((point["x"] - 0.3) ** 2)
+        ...     proposer.tell(Told(observation=Observation(point=point, value=value)))
+        >>> abs(point["x"] - 0.3) < 0.01
+        True
     """
 
     def __init__(
@@ -77,15 +94,17 @@ class Proposer:
         *,
         acquisition: Acquisition | None = None,
         randomness: Randomness | None = None,
+        expired: Expired = never,
     ) -> None:
-        self._space = space
+        self.space = space
         self._config = config
         self._acquisition = acquisition or BY_NAME[config.acquisition]
         self._randomness = randomness or Seeded(0)
-        self._history = History(config.max_observations)
+        self._expired = expired
+        self._history = History.of(space, config.max_observations)
         self._region = trust_region.start(config.trust_region)
         self._trials = 0
-        self._last: Hyperparameters | None = None
+        self._fitted: Fitted | None = None
 
     def tell(self, told: Told) -> None:
         """Learn what was measured; a judged change also moves the trust region.
@@ -93,7 +112,6 @@ class Proposer:
         Raises:
             SpaceError: If the point does not lie in the space; nothing is learnt then.
         """
-        self._space.encode(told.observation.point)
         self._history = self._history.add(told.observation)
         if told.success is not None:
             config = self._config.trust_region
@@ -103,16 +121,35 @@ class Proposer:
         """Propose the next moves of some of the free knobs.
 
         Args:
-            request: The point in force, which knobs are free, and how far each may go.
+            request: The point in force, which knobs are free, how far each may go, and what is
+                being measured already.
 
         Raises:
-            CriterionError: If the criterion gives nothing usable; what it raises itself passes
-                through.
+            CriterionError: If the user's criterion gives nothing usable; what it raises itself
+                passes through.
         """
         with _sheltered(self._randomness.seed(request.number)):
             proposal = self._propose(request)
         self._trials += 1
         return proposal
+
+    def ask_many(self, request: Request, count: int) -> list[Proposal]:
+        """Propose several points to measure at once: each knows of those before it.
+
+        Args:
+            request: As for `ask`; the proposals' numbers count up from its own.
+            count: How many, q >= 1.
+        """
+        made: list[Proposal] = []
+        for offset in range(count):
+            waiting = tuple({**request.point, **proposal.point} for proposal in made)
+            asked = msgspec.structs.replace(
+                request,
+                number=request.number + offset,
+                pending=request.pending + waiting,
+            )
+            made.append(self.ask(asked))
+        return made
 
     def inherit(self, other: "Proposer", values: Mapping[str, Scalar]) -> None:
         """Take over what a proposer over fewer knobs learnt.
@@ -127,19 +164,23 @@ class Proposer:
         self._trials, self._region = other._trials, other._region
 
     def _propose(self, request: Request) -> Proposal:
-        boxes = self._boxes(request)
-        if self._trials == 0 and (first := self._first(request)):
+        if self._trials == 0 and (first := prior_centers(self.space, request)):
             return Proposal(point=first, source="startup")
         chance = self._chance()
         if chance is not None:
-            boxes = self._boxes(request, request.upward if chance == "startup" else ())
-            return self._random(request, boxes, chance)
-        data = self._history.data(self._space, self._config.decay)
-        surrogate = fit(data, self._last) if data.y.numel() >= LEAST_FITTED else None
-        if surrogate is None:
-            return self._random(request, boxes, "fallback")
-        self._last = surrogate.hyper
-        return self._best(request, boxes, surrogate)
+            return self._random(request, chance)
+        made = self._fit()
+        if made is None:
+            return self._random(request, "deadline" if self._expired() else "fallback")
+        self._fitted = made.fitted
+        try:
+            return self._best(request, made.surrogate)
+        except NUMERICAL:
+            return self._random(request, "fallback")
+        except CriterionError:
+            if not isinstance(self._acquisition, HasClosedForm):
+                raise
+            return self._random(request, "fallback")
 
     def _chance(self) -> str | None:
         """Say why the next proposal is drawn by chance, as a source; ``None`` if it is not."""
@@ -147,95 +188,93 @@ class Proposer:
             return "random"
         return "startup" if self._trials < self._config.startup_trials else None
 
-    def _best(self, request: Request, boxes: list[Box], surrogate: Surrogate) -> Proposal:
-        seed = self._randomness.seed(request.number)
+    def _fit(self) -> Fit | None:
+        config = self._config
+        data = self._history.data(config.decay)
+        if len(data) < LEAST_FITTED:
+            return None
+        fits_half_life = config.decay.kind == "kernel" and config.decay.half_life == "auto"
+        return fit(
+            data,
+            Form(kernel=config.kernel, fits_half_life=fits_half_life),
+            self._fitted,
+            count=self._history.count,
+            warps=config.warp == "auto",
+            expired=self._expired,
+        )
+
+    def _best(self, request: Request, surrogate: Surrogate) -> Proposal:
         with torch.no_grad():
-            best = surrogate.posterior(surrogate.data.x.unsqueeze(-2)).mean.max()
-            criterion = self._acquisition(surrogate, best)
-            place, value = maximise(criterion, boxes, self._space.snap, seed)
-            posterior = surrogate.posterior(place.unsqueeze(0))
+            x = surrogate.data.x
+            mean, _ = surrogate.marginal(x)
+            pending = self._places(request)
+            score = bind(self._acquisition, surrogate, mean.max(), pending)
+            hunt = Hunt(
+                space=self.space,
+                boxes=boxes(self.space, request, self._trusted(request)),
+                scale=surrogate.hyper.lengthscale,
+                near=x[int(mean.argmax())],
+                taken=self._taken(request, pending),
+                seed=self._randomness.seed(request.number),
+                expired=self._expired,
+            )
+            place, value = maximise(score, hunt)
+            there, deviation = surrogate.marginal(place.unsqueeze(0))
             return Proposal(
-                point=self._moves(request, place),
-                source="gp",
-                mean=float(posterior.mean),
-                deviation=float(posterior.variance.sqrt()),
+                point=moves(self.space, request, place),
+                source="deadline" if self._expired() else "gp",
+                mean=float(there),
+                deviation=float(deviation),
                 criterion=value,
                 hyperparameters=surrogate.describe(),
-                slices=self._slices(surrogate, request),
+                slices=self._slices(surrogate, request) if request.slices else {},
             )
 
-    def _random(self, request: Request, boxes: list[Box], source: str) -> Proposal:
-        low, high = boxes[self._trials % len(boxes)]
-        if source == "startup":  # the next point of one scrambled sequence
+    def _random(self, request: Request, source: str) -> Proposal:
+        startup = source == "startup"
+        upward = request.upward if startup else ()
+        sides = boxes(self.space, request, self._trusted(request), upward)
+        low, high = sides[self._trials % len(sides)]
+        if startup:  # the next point of one scrambled sequence
             zero, one = torch.zeros_like(low), torch.ones_like(low)
             unit = sobol(self._trials + 1, zero, one, self._randomness.seed(0))[-1]
         else:
             unit = torch.rand_like(low)
-        place = self._space.snap((low + unit * (high - low)).unsqueeze(0))[0]
-        return Proposal(point=self._moves(request, place), source=source)
+        place = self.space.snap((low + unit * (high - low)).unsqueeze(0))[0]
+        return Proposal(point=moves(self.space, request, place), source=source)
 
-    def _boxes(self, request: Request, upward: tuple[str, ...] = ()) -> list[Box]:
-        """Give the boxes to search: one for all free knobs together, or one for each."""
-        center = self._space.encode(request.point)
-        region = self._config.trust_region
-        low, high = trust_region.bounds(region, self._region, center)
-        held = (center.clone(), center.clone())
-        boxes = [(held[0].clone(), held[1].clone()) for _ in request.free]
-        joint = held
-        for name, parameter, part in self._space.columns():
-            if name not in request.free:
-                continue
-            if isinstance(parameter, Categorical):
-                side = (torch.zeros_like(center[part]), torch.ones_like(center[part]))
-            else:
-                ends = [self._space.place(name, end) for end in request.limits[name]]
-                floor = center[part] if name in upward else low[part].clamp(*ends)
-                side = (floor, high[part].clamp(*ends))
-            for box in (boxes[request.free.index(name)], joint):
-                box[0][part], box[1][part] = side
-        return [joint] if request.joint else boxes
+    def _trusted(self, request: Request) -> Box:
+        """Give the trust region around the point in force, shaped like the last surrogate."""
+        center = self.space.encode(request.point)
+        shape = torch.ones_like(center)
+        if self._fitted is not None:
+            shape = cube(list(self._fitted.theta[: len(center)])).exp()
+        return trust_region.bounds(self._config.trust_region, self._region, center, shape)
 
-    def _moves(self, request: Request, place: Tensor) -> dict[str, Scalar]:
-        """Read off the moves of the knobs that are not where they were."""
-        center, moves = self._space.encode(request.point), self._space.decode(place)
-        changed = {}
-        for name, _, part in self._space.columns():
-            if name in request.free and not torch.equal(place[part], center[part]):
-                move = moves[name]
-                if name in request.limits:  # exp(log(x)) may end one rounding error outside
-                    move = self._within(name, float(move), request)
-                changed[name] = move
-        stay = request.free[0]
-        return changed or {stay: request.point[stay]}
+    def _places(self, request: Request) -> Tensor:
+        """Where the pending points are, shape ``(k, d)``."""
+        places = [self.space.encode(point) for point in request.pending]
+        return torch.stack(places) if places else cube([]).reshape(0, self.space.dimension)
 
-    def _first(self, request: Request) -> dict[str, Scalar] | None:
-        """Give the prior centers where they differ from the point in force, within the limits."""
-        moves: dict[str, Scalar] = {}
-        for name in request.free:
-            center = request.centers.get(name)
-            if center is not None and name in request.limits:
-                move = self._within(name, center, request)
-                moves.update({name: move} if move != request.point[name] else {})
-        chosen = list(moves) if request.joint else list(moves)[:1]
-        return {name: moves[name] for name in chosen} or None
+    def _taken(self, request: Request, pending: Tensor) -> Tensor:
+        """Places that are not proposed again, shape ``(t, d)``.
 
-    def _within(self, name: str, move: float, request: Request) -> float:
-        """Move a number inside its limits; whole numbers stay whole."""
-        low, high = request.limits[name]
-        if isinstance(self._space.parameters[name], Integer):
-            return min(math.floor(high), max(math.ceil(low), round(move)))
-        return min(high, max(low, move))
+        Where nothing decays a point is measured once; where it does, old places may be asked
+        anew, and only the point in force is none to move to.
+        """
+        if self._config.decay.kind == "none":
+            return torch.cat([self._history.places, pending])
+        return torch.cat([self.space.encode(request.point).unsqueeze(0), pending])
 
     def _slices(self, surrogate: Surrogate, request: Request) -> dict[str, Slice]:
-        center = self._space.encode(request.point)
+        center = self.space.encode(request.point)
         at = torch.linspace(0.0, 1.0, SLICE_POINTS, dtype=torch.float64, device="cpu")
         slices = {}
-        for name, parameter, part in self._space.columns():
+        for name, parameter, part in self.space.columns():
             if not isinstance(parameter, Categorical):
                 x = center.repeat(SLICE_POINTS, 1)
                 x[:, part] = at.unsqueeze(-1)
-                posterior = surrogate.posterior(x.unsqueeze(-2))
-                mean, deviation = posterior.mean.flatten(), posterior.variance.flatten().sqrt()
+                mean, deviation = surrogate.marginal(x)
                 slices[name] = Slice(
                     at=tuple(at.tolist()),
                     mean=tuple(mean.tolist()),
@@ -246,14 +285,12 @@ class Proposer:
     @property
     def state(self) -> ProposerState:
         """All that the proposer remembers."""
-        last = self._last
         return ProposerState(
             observations=self._history.observations,
             count=self._history.count,
             trials=self._trials,
             region=self._region,
-            lengthscale=tuple(last.lengthscale.tolist()) if last else (),
-            noise=float(last.noise) if last else 0.0,
+            fitted=self._fitted,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -271,11 +308,32 @@ class Proposer:
 
     def resume(self, read: ProposerState) -> None:
         """Go on from `state`."""
-        self._history = History(self._config.max_observations, read.observations, read.count)
-        self._trials, self._region = read.trials, read.region
-        known = bool(read.lengthscale)
-        lengthscale, noise = cube(list(read.lengthscale)), cube(read.noise)
-        self._last = Hyperparameters(lengthscale, noise) if known else None
+        kept = (read.observations, read.count)
+        self._history = History.of(self.space, self._config.max_observations, *kept)
+        self._trials, self._region, self._fitted = read.trials, read.region, read.fitted
+
+
+def whole(
+    space: SearchSpace, number: int, pending: tuple[dict[str, Scalar], ...] = ()
+) -> Request:
+    """Ask for a point anywhere in the space, as a study does: all parameters free, at once.
+
+    Args:
+        space: The search space.
+        number: Of the trial; with the seed it fixes all randomness.
+        pending: Points that are being measured.
+    """
+    numeric = {n: p for n, p in space.parameters.items() if not isinstance(p, Categorical)}
+    middle = torch.full((space.dimension,), 0.5, dtype=torch.float64, device="cpu")
+    return Request(
+        number=number,
+        point=space.decode(middle),
+        limits={name: (float(p.low), float(p.high)) for name, p in numeric.items()},
+        free=tuple(space.parameters),
+        joint=True,
+        pending=pending,
+        slices=False,
+    )
 
 
 @contextmanager
@@ -287,9 +345,11 @@ def _sheltered(seed: int) -> Iterator[None]:
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    # Under a default device every single operation takes a detour through Python: 2 of 5 us.
+    elsewhere = torch.get_default_device().type != "cpu"
     try:
         with (
-            torch.device("cpu"),
+            torch.device("cpu") if elsewhere else nullcontext(),
             torch.random.fork_rng(devices=[]),
             torch.inference_mode(mode=False),
         ):

@@ -1,15 +1,51 @@
-"""Where is a criterion largest? Candidates over the box, then closer and closer looks."""
+"""Where is a criterion largest? Candidates over the box, then a climb from the best of them."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from gptune.core.ascent import ascend
+from gptune.core.criteria import Score
+from gptune.core.space import SearchSpace
 from gptune.errors import CriterionError
 
-WIDE, CLOSE, LOOKS = 256, 64, 3  # candidates of the first look, of each closer one, closer looks
-ZOOM = 0.2  # each closer look spans this much of the one before
+WIDE, CLOSE = 256, 64  # candidates over the boxes, and near the best place known
+STARTS, EVALUATIONS = 4, 25  # of the climb: the best candidates, half of them close ones
+STILL = 1e-6  # relative gain below which a climb has ended
+ROUNDS = 6  # of moves to a neighbouring whole number or choice
+LOOKS, ZOOM = 3, 0.2  # closer looks where there is no gradient, each at a fifth of the last one
+GRID = 4096  # points of a finite space that are all looked at
+SAME = 1e-9  # sides of the unit cube: nearer places are the same point
+NEAR = (0.3, 0.03)  # spread of the close candidates [lengthscales]
+
+Box = tuple[Tensor, Tensor]  # lower and upper corner, each of shape (d,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hunt:
+    """Where to look, and how.
+
+    Attributes:
+        space: Where points are.
+        boxes: Lower and upper corners; equal where a side is held.
+        scale: Typical length of each dimension, shape ``(d,)``.
+        near: Best place known, shape ``(d,)``, if any.
+        taken: Places that are not to be proposed again, shape ``(t, d)``.
+        seed: Of the candidates.
+        expired: Says when the time is up.
+    """
+
+    space: SearchSpace
+    boxes: list[Box]
+    scale: Tensor
+    near: Tensor | None = None
+    taken: Tensor | None = None
+    seed: int = 0
+    expired: Callable[[], bool] = lambda: False
 
 
 def sobol(count: int, low: Tensor, high: Tensor, seed: int) -> Tensor:
@@ -21,65 +57,178 @@ def sobol(count: int, low: Tensor, high: Tensor, seed: int) -> Tensor:
     return low + unit * (high - low)
 
 
-def evaluate(criterion: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Score places one by one, shape ``(m, d)`` -> ``(m,)``; NaN counts as the worst.
+def evaluate(score: Score, x: Tensor) -> Tensor:
+    """Score places, shape ``(m, d)`` -> ``(m,)``; NaN counts as the worst.
 
     Raises:
-        CriterionError: If the shape is wrong, or every value is NaN.
+        CriterionError: If every value is NaN.
     """
-    values = torch.as_tensor(criterion(x.unsqueeze(-2)), device="cpu").detach()
-    if values.shape != x.shape[:1]:
-        given, wanted = tuple(values.shape), (x.shape[0],)
-        raise CriterionError(f"acquisition: must give shape {wanted}, got {given}; one per point")
+    values = score.values(x)
     if bool(values.isnan().all()):
         raise CriterionError(f"acquisition: all {x.shape[0]} values are NaN; check the criterion")
     return values.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
-def _ends(box: tuple[Tensor, Tensor], snap: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """Give a box's two corners: a criterion may well be largest at an end of a line."""
-    return [snap(corner.unsqueeze(0)) for corner in box]
-
-
-def maximise(
-    criterion: Callable[[Tensor], Tensor],
-    boxes: list[tuple[Tensor, Tensor]],
-    snap: Callable[[Tensor], Tensor],
-    seed: int,
-) -> tuple[Tensor, float]:
+def maximise(score: Score, hunt: Hunt) -> tuple[Tensor, float]:
     """Find the best place over several boxes.
 
-    Needs no gradient, so any criterion will do, and whole numbers and choices are looked at only
-    where points are.
+    Quasi-random and close candidates are scored; the best are climbed from in lock step along the
+    real coordinates; then whole numbers and choices move one at a time while that helps. Whole
+    numbers and choices are looked at only where points are, and places that are taken are
+    left out for as long as there are others. A finite space of few points is looked at whole.
 
     Args:
-        criterion: ``(b, 1, d)`` -> ``(b,)``, larger is better.
-        boxes: Lower and upper corners, each of shape ``(d,)``; equal where a side is held.
-        snap: Moves places to where points are.
-        seed: Of the candidates.
+        score: What is climbed.
+        hunt: Where to look.
 
     Returns:
         The best place, shape ``(d,)``, and its value.
 
     Raises:
-        CriterionError: As `evaluate`.
+        CriterionError: If the criterion gives nothing usable.
     """
-    per_box = max(CLOSE, WIDE // len(boxes))
-    looks = [torch.cat([snap(sobol(per_box, *box, seed)), *_ends(box, snap)]) for box in boxes]
-    per_box = len(looks[0])
-    candidates = torch.cat(looks)
-    values = evaluate(criterion, candidates)
+    candidates, owner = _candidates(hunt)
+    candidates, owner = _untaken(hunt, candidates, owner)
+    values = evaluate(score, candidates)
+    if not math.isfinite(hunt.space.size) or hunt.space.size > GRID:
+        starts = _starts(values, owner >= 0)
+        owner = owner % len(hunt.boxes)
+        candidates, values, owner = _climb(score, hunt, candidates[starts], owner[starts])
     best = int(values.argmax())
-    low, high = boxes[best // per_box]
-    place, value = candidates[best], float(values[best])
+    place, value, box = candidates[best], float(values[best]), hunt.boxes[int(owner[best])]
+    for _ in range(ROUNDS if not bool(hunt.space.floats.all()) else 0):
+        moved = _step(score, hunt, box, (place, value))
+        if moved is None or hunt.expired():
+            break
+        place, value = moved
+    return place, value
+
+
+def _candidates(hunt: Hunt) -> tuple[Tensor, Tensor]:
+    """Give places to score, and the box of each, shapes ``(m, d)``, ``(m,)``.
+
+    Those near the best place known count their boxes from the other end, ``-1`` being the last.
+    """
+    count, places, owner = len(hunt.boxes), [], []
+    finite = hunt.space.size <= GRID
+    every = hunt.space.grid() if finite else None
+    for index, (low, high) in enumerate(hunt.boxes):
+        wide = sobol(max(CLOSE, WIDE // count), low, high, hunt.seed)
+        corners = torch.stack([low, high])  # a criterion may well be largest at an end of a line
+        made = [hunt.space.snap(torch.cat([wide, corners]))]
+        if every is not None:
+            inside = ((every >= low - SAME) & (every <= high + SAME)).all(-1)
+            made.append(every[inside])
+        places.append(torch.cat(made))
+        owner.append(torch.full_like(places[-1][:, 0], index, dtype=torch.long))
+        if hunt.near is not None:
+            close = _close(hunt, wide, (low, high), max(CLOSE // count, 16))
+            places.append(hunt.space.snap(close))
+            owner.append(torch.full_like(close[:, 0], index - count, dtype=torch.long))
+    return torch.cat(places), torch.cat(owner)
+
+
+def _close(hunt: Hunt, wide: Tensor, box: Box, count: int) -> Tensor:
+    """Change some coordinates of the best place known a little, shape ``(count, d)``."""
+    near = (hunt.near if hunt.near is not None else wide[0]).clamp(*box)
+    generator = torch.Generator("cpu").manual_seed(hunt.seed)
+    shape = (count, len(near))
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
+    spread = torch.where(torch.arange(count, device="cpu") % 2 == 0, *NEAR).unsqueeze(-1)
+    moved = near + noise * spread * hunt.scale.clamp_max(1.0)
+    # Whole numbers and choices have no "a little": theirs are drawn anew.
+    moved = torch.where(hunt.space.floats, moved, wide[:count].repeat(2, 1)[:count])
+    share = min(1.0, 3.0 / len(near))
+    chosen = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu") < share
+    chosen[torch.arange(count), torch.arange(count) % len(near)] = True
+    return torch.where(chosen, moved, near).clamp(*box)
+
+
+def _untaken(hunt: Hunt, places: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    if hunt.taken is None or len(hunt.taken) == 0:
+        return places, owner
+    free = _is_free(hunt, places)
+    return (places[free], owner[free]) if bool(free.any()) else (places, owner)
+
+
+def _is_free(hunt: Hunt, places: Tensor) -> Tensor:
+    """Say which places are not taken: bool, shape ``(m,)``."""
+    if hunt.taken is None or len(hunt.taken) == 0:
+        return torch.ones(len(places), dtype=torch.bool, device="cpu")
+    return torch.cdist(places, hunt.taken, p=torch.inf).amin(-1) > SAME
+
+
+def _starts(values: Tensor, wide: Tensor) -> Tensor:
+    """Indices of the best candidates, half of them from each kind if there are both."""
+    order = values.argsort(descending=True, stable=True)
+    from_wide = order[wide[order]][: STARTS // 2]
+    from_close = order[~wide[order]][: STARTS - len(from_wide)]
+    return torch.cat([from_wide, from_close]) if len(from_close) else order[:STARTS]
+
+
+def _climb(
+    score: Score, hunt: Hunt, places: Tensor, owner: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Climb along the real coordinates; give all ends and starts, their values and boxes."""
+    values = evaluate(score, places)
+    low = torch.stack([hunt.boxes[i][0] for i in owner.tolist()])
+    high = torch.stack([hunt.boxes[i][1] for i in owner.tolist()])
+    floats = hunt.space.floats
+    box = (torch.where(floats, low, places), torch.where(floats, high, places))
+    if not bool((box[0] < box[1]).any()) or hunt.expired():
+        return places, values, owner
+    if score.slopes(places) is None:
+        best = int(values.argmax())
+        ends, heights = _zoom(score, hunt, (box[0][best], box[1][best]), places[best])
+        owner = torch.cat([owner, owner[best : best + 1].expand(len(ends))])
+    else:
+        ends, heights = ascend(
+            lambda x: score.slopes(x) or (score.values(x), torch.zeros_like(x)),
+            places,
+            box,
+            hunt.scale.clamp_max(1.0),
+            evaluations=EVALUATIONS,
+            tolerance=STILL,
+            expired=hunt.expired,
+        )
+        owner = torch.cat([owner, owner])
+    heights = heights.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    free = _is_free(hunt, ends)
+    heights = torch.where(free, heights, torch.full_like(heights, -torch.inf))
+    # An end that is no higher than its start is left out: the start's bits are those of a point.
+    return torch.cat([places, ends]), torch.cat([values, heights]), owner
+
+
+def _zoom(score: Score, hunt: Hunt, box: Box, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Look closer and closer around a place, where a criterion has no gradient."""
+    low, high = box
+    found, heights = [place.unsqueeze(0)], [evaluate(score, place.unsqueeze(0))]
     for look in range(1, LOOKS + 1):
         reach = (high - low) * ZOOM**look / 2
-        near = sobol(
-            CLOSE, (place - reach).clamp(low, high), (place + reach).clamp(low, high), seed
-        )
-        closer = snap(near)
-        values = evaluate(criterion, closer)
-        best = int(values.argmax())
-        if float(values[best]) > value:
-            place, value = closer[best], float(values[best])
-    return place, value
+        center = torch.cat(found)[int(torch.cat(heights).argmax())]
+        corners = (center - reach).clamp(low, high), (center + reach).clamp(low, high)
+        found.append(sobol(CLOSE, *corners, hunt.seed))
+        heights.append(evaluate(score, found[-1]))
+    return torch.cat(found), torch.cat(heights)
+
+
+def _step(
+    score: Score, hunt: Hunt, box: Box, at: tuple[Tensor, float]
+) -> tuple[Tensor, float] | None:
+    """Move one whole number or choice if that is better, then climb again; ``None`` if none is."""
+    low, high = box
+    near = hunt.space.neighbours(at[0])
+    near = near[((near >= low - SAME) & (near <= high + SAME)).all(-1)]
+    near = near[_is_free(hunt, near)] if len(near) else near
+    if len(near) == 0:
+        return None
+    values = evaluate(score, near)
+    order = values.argsort(descending=True, stable=True)[:STARTS]
+    index = torch.full_like(order, _index_of(hunt, box))
+    ends, heights, _ = _climb(score, hunt, near[order], index)
+    best = int(heights.argmax())
+    return (ends[best], float(heights[best])) if float(heights[best]) > at[1] else None
+
+
+def _index_of(hunt: Hunt, box: Box) -> int:
+    return next(i for i, other in enumerate(hunt.boxes) if other[0] is box[0])

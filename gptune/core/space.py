@@ -3,8 +3,9 @@
 A numeric parameter takes one coordinate, a categorical one takes one a choice (one-hot).
 """
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -90,14 +91,84 @@ class SearchSpace:
 
     def snap(self, x: Tensor) -> Tensor:
         """Move places to where points are: whole numbers and single choices, shape ``(m, d)``."""
+        if bool(self.floats.all()):
+            return x
         snapped = x.clone()
         for name, parameter, part in self.columns():
-            if not isinstance(parameter, Float):
-                rows = [
-                    _encode(name, parameter, _decode(parameter, row[part].tolist())) for row in x
-                ]
-                snapped[:, part] = cube(rows).reshape(len(x), -1)
+            if isinstance(parameter, Integer):
+                whole, which = _whole(parameter, x[:, part.start]).unique(return_inverse=True)
+                places = [_encode(name, parameter, int(value))[0] for value in whole.tolist()]
+                snapped[:, part.start] = cube(places)[which]
+            elif isinstance(parameter, Categorical):
+                chosen = x[:, part].argmax(-1)
+                snapped[:, part] = torch.nn.functional.one_hot(chosen, _width(parameter)).to(x)
         return snapped
+
+    @property
+    def floats(self) -> Tensor:
+        """Which coordinates are real numbers' own, bool, shape ``(d,)``."""
+        flags = [isinstance(p, Float) for _, p, c in self.columns() for _ in range(c.start, c.stop)]
+        return torch.tensor(flags, dtype=torch.bool, device="cpu")
+
+    def neighbours(self, x: Tensor) -> Tensor:
+        """List the places that differ in one choice, or by a step of one whole number.
+
+        Args:
+            x: Where a point is, shape ``(d,)``.
+
+        Returns:
+            Shape ``(k, d)``; a whole number steps by one and by an eighth of its range.
+        """
+        rows = []
+        for name, parameter, part in self.columns():
+            if isinstance(parameter, Float):
+                continue
+            for value in _others(parameter, _decode(parameter, x[part].tolist())):
+                row = x.clone()
+                row[part] = cube(_encode(name, parameter, value))
+                rows.append(row)
+        return torch.stack(rows) if rows else x.new_zeros(0, len(x))
+
+    @property
+    def size(self) -> float:
+        """How many points there are; infinite with a real parameter."""
+        return math.prod(_count(parameter) for parameter in self.parameters.values())
+
+    def grid(self) -> Tensor:
+        """List all places where points are, shape ``(size, d)``; for small finite spaces."""
+        sides = [
+            [_encode(name, parameter, value) for value in _all(parameter)]
+            for name, parameter in self.parameters.items()
+        ]
+        rows = [[c for part in parts for c in part] for parts in itertools.product(*sides)]
+        return cube(rows)
+
+
+def _count(parameter: Parameter) -> float:
+    if isinstance(parameter, Float):
+        return math.inf
+    return _width(parameter) if isinstance(parameter, Categorical) else len(_all(parameter))
+
+
+def _all(parameter: Parameter) -> Sequence[Scalar]:
+    if isinstance(parameter, Categorical):
+        return parameter.choices
+    return range(int(parameter.low), int(parameter.high) + 1)
+
+
+def _others(parameter: Integer | Categorical, value: Scalar) -> list[Scalar]:
+    if isinstance(parameter, Categorical):
+        return [c for c in parameter.choices if type(c) is not type(value) or c != value]
+    here, eighth = int(value), max(1, (parameter.high - parameter.low) // 8)
+    near = {here - 1, here + 1, here - eighth, here + eighth}
+    return [n for n in sorted(near) if parameter.low <= n <= parameter.high]
+
+
+def _whole(parameter: Integer, x: Tensor) -> Tensor:
+    """The whole number of each coordinate, as `decode` has it, shape ``(m,)``."""
+    low, high = _ends(parameter)
+    value = low * (1.0 - x) + high * x
+    return (value.exp() if parameter.log else value).round().clamp(parameter.low, parameter.high)
 
 
 def _width(parameter: Parameter) -> int:

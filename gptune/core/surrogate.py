@@ -1,31 +1,33 @@
-"""The surrogate: an exact Gaussian process, fitted, as a BoTorch `Model`."""
+"""The surrogate: an exact Gaussian process, conditioned on data, as a BoTorch `Model`."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
+from botorch.models import SingleTaskGP
 from botorch.models.model import Model
+from botorch.models.transforms.input import AppendFeatures
 from botorch.posteriors.gpytorch import GPyTorchPosterior
 from gpytorch.distributions import MultivariateNormal
-from scipy.optimize import minimize
+from gpytorch.kernels import Kernel as GPyTorchKernel
+from gpytorch.kernels import MaternKernel, RBFKernel
+from gpytorch.means import ConstantMean
 from torch import Tensor
 
 from gptune.core.history import TrainingData
-from gptune.core.kernels import matern52, time_correlation
+from gptune.core.kernels import KERNELS, LN2, square_distances, time_correlation
 from gptune.core.likelihood import (
     NOISE_FLOOR,
+    Form,
     Hyperparameters,
     covariance,
     factor,
-    log_posterior,
-    prior_mode,
+    half_life_of,
+    outcome,
     profiled_mean,
 )
-from gptune.core.transforms import standardise, winsorise
 
-EVALUATIONS = 60  # of the likelihood a start
-LOG_BOUNDS = ((-5.0, 4.0), (-13.0, 2.0))  # of log lengthscale and log noise: beyond, all is flat
+TINY = 1e-10  # keeps a variance positive after cancellation [standardised units, squared]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +41,25 @@ class Factors:
 
 
 class Surrogate(Model):
-    """A fitted exact GP with Matern-5/2 covariance over the unit cube, at the present moment.
+    """A conditioned exact GP over the unit cube, at the present moment.
 
-    Values are standardised; larger is better. Any BoTorch acquisition function that asks for a
-    posterior can be built on it. Make one with `fit` or `condition`.
+    Values are warped and standardised; larger is better. Any BoTorch acquisition function that
+    asks for a posterior can be built on it, analytic or Monte-Carlo; those that ask for fantasies
+    take `to_botorch`. Make one with `condition` or ``fitting.fit``.
 
     Args:
-        data: Standardised training data, n observations.
+        data: Prepared training data, n observations; ``y`` as the GP sees it.
         hyper: Its hyperparameters.
+        form: The family that they belong to.
         factors: The factorised covariance.
     """
 
-    def __init__(self, data: TrainingData, hyper: Hyperparameters, factors: Factors) -> None:
+    def __init__(
+        self, data: TrainingData, hyper: Hyperparameters, form: Form, factors: Factors
+    ) -> None:
         super().__init__()
-        self.data, self.hyper, self.factors = data, hyper, factors
+        self.data, self.hyper, self.form, self.factors = data, hyper, form, factors
+        self.half_life = half_life_of(data, hyper)
 
     @property
     def num_outputs(self) -> int:
@@ -64,13 +71,26 @@ class Surrogate(Model):
         """No batch."""
         return torch.Size([])
 
+    @property
+    def train_inputs(self) -> tuple[Tensor]:
+        """The places that were measured, shape ``(n, d)``, as GPyTorch's models give them."""
+        return (self.data.x,)
+
+    def kernel(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Covariances of values at the same moment, and their ``g``, each ``(..., m, n)``."""
+        scale = self.hyper.lengthscale
+        return KERNELS[self.form.kernel](square_distances(x / scale, z / scale))
+
+    def fading(self) -> Tensor:
+        """How much each observation still correlates with the present, shape ``(n,)``."""
+        age = self.data.age
+        if self.half_life is None:
+            return torch.ones_like(age)
+        return time_correlation(torch.zeros_like(age[:1]), age, self.half_life)[0]
+
     def prior_covariance(self, x: Tensor) -> Tensor:
         """Covariance of values now with the observations, shape ``(..., m, n)``."""
-        cross = matern52(x, self.data.x, self.hyper.lengthscale)
-        if self.data.half_life is None:
-            return cross
-        now = torch.zeros(1, dtype=x.dtype, device=x.device)
-        return cross * time_correlation(now, self.data.age, self.data.half_life)
+        return self.kernel(x, self.data.x)[0] * self.fading()
 
     def posterior(
         self,
@@ -79,83 +99,122 @@ class Surrogate(Model):
         observation_noise: bool | Tensor = False,  # noqa: FBT001, FBT002  BoTorch's signature
         posterior_transform: Any | None = None,
     ) -> Any:
-        """Joint posterior at ``X``, shape ``(..., q, d)``, in standardised units."""
+        """Joint posterior at ``X``, shape ``(..., q, d)``, in the units of ``data.y``."""
         cross = self.prior_covariance(X)  # (..., q, n)
         mean = self.factors.mean + cross @ self.factors.weights
         half = cross @ self.factors.inverse.mT  # (..., q, n); a solve a point costs ten times more
-        spread = matern52(X, X, self.hyper.lengthscale) - half @ half.mT
-        extra = 1e-10  # keeps the diagonal positive after cancellation
+        spread = self.kernel(X, X)[0] - half @ half.mT
+        extra = TINY
         if observation_noise is not False:
             extra = extra + float(self.hyper.noise) + NOISE_FLOOR
         spread = spread + extra * torch.eye(X.shape[-2], dtype=X.dtype, device=X.device)
         posterior = GPyTorchPosterior(MultivariateNormal(mean, spread))
         return posterior if posterior_transform is None else posterior_transform(posterior)
 
+    def marginal(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean and deviation at single places, without the joint one's overhead.
+
+        Args:
+            x: Places in the unit cube, shape ``(m, d)``.
+
+        Returns:
+            Mean and deviation, each ``(m,)``, in the units of ``data.y``.
+        """
+        cross = self.prior_covariance(x)
+        half = cross @ self.factors.inverse.mT
+        variance = (1.0 - half.square().sum(-1) + TINY).clamp_min(TINY)
+        return self.factors.mean + cross @ self.factors.weights, variance.sqrt()
+
+    def believing(self, x: Tensor) -> "Surrogate":
+        """Take places as if they had been measured now, at their posterior mean.
+
+        Args:
+            x: Places in the unit cube, shape ``(q, d)``.
+        """
+        with torch.no_grad():
+            mean, _ = self.marginal(x)
+        ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)
+        data = TrainingData(
+            x=torch.cat([self.data.x, x]),
+            y=torch.cat([self.data.y, mean]),
+            noise=torch.cat([self.data.noise, zeros]),
+            weight=torch.cat([self.data.weight, ones]),
+            age=torch.cat([self.data.age, zeros]),
+            half_life=self.data.half_life,
+        )
+        return condition(data, self.hyper, self.form, mean=self.factors.mean) or self
+
+    def to_botorch(self) -> SingleTaskGP:
+        """Hand over as a `SingleTaskGP` at the same hyperparameters, for what needs fantasies.
+
+        It gives the same posterior. Under decay in time it takes the same places: time is a
+        further input, which is set to the present where the model is asked.
+        """
+        data, d = self.data, self.data.x.shape[-1]
+        noise = (data.noise + self.hyper.noise + NOISE_FLOOR) / data.weight
+        mean = ConstantMean().double()
+        mean.constant = self.factors.mean.clone()
+        x, covariance_module, transform = data.x, _gpytorch_kernel(self.form.kernel, d), None
+        covariance_module.lengthscale = self.hyper.lengthscale
+        if self.half_life is not None:
+            x = torch.cat([x, -data.age.unsqueeze(-1)], dim=-1)
+            in_time = MaternKernel(nu=0.5, active_dims=(d,)).double()  # exp(-|gap| / lengthscale)
+            in_time.lengthscale = self.half_life / LN2
+            covariance_module = covariance_module * in_time
+            now = torch.zeros(1, 1, dtype=x.dtype, device=x.device)
+            transform = AppendFeatures(now, transform_on_train=False, transform_on_fantasize=True)
+        model = SingleTaskGP(
+            x,
+            data.y.unsqueeze(-1),
+            noise.unsqueeze(-1),
+            covar_module=covariance_module,
+            mean_module=mean,
+            outcome_transform=None,
+            input_transform=transform,
+        )
+        model.eval()
+        return model
+
     def describe(self) -> dict[str, list[float]]:
-        """The hyperparameters as plain numbers, enough to start the next fit from."""
-        lengthscale = self.hyper.lengthscale.tolist()
-        return {"lengthscale": lengthscale, "noise": [float(self.hyper.noise)]}
+        """The hyperparameters as plain numbers, enough to repeat a proposal."""
+        hyper = self.hyper
+        plain = {"lengthscale": hyper.lengthscale.tolist(), "noise": [float(hyper.noise)]}
+        if self.half_life is not None:
+            plain["half_life"] = [self.half_life]
+        if hyper.warp is not None:
+            plain[self.form.warp] = [float(hyper.warp)]
+        return plain
 
 
-def fit(data: TrainingData, last: Hyperparameters | None) -> Surrogate | None:
-    """Fit the hyperparameters by maximum a posteriori and condition on the data.
+def _gpytorch_kernel(name: str, dimension: int) -> GPyTorchKernel:
+    dims = tuple(range(dimension))
+    if name == "rbf":
+        return RBFKernel(ard_num_dims=dimension, active_dims=dims).double()
+    return MaternKernel(nu=2.5, ard_num_dims=dimension, active_dims=dims).double()
 
-    Starts at the last fit and at the prior's mode; the better end wins. If the optimiser fails,
-    the last hyperparameters serve, then the prior's mode.
+
+def condition(
+    data: TrainingData, hyper: Hyperparameters, form: Form, *, mean: Tensor | None = None
+) -> Surrogate | None:
+    """Condition on values as the GP sees them; ``None`` if their covariance has no factor.
 
     Args:
-        data: Raw training data, n >= 1.
-        last: Hyperparameters of the fit before, or ``None``.
-
-    Returns:
-        The fitted surrogate, or ``None`` when nothing could be factorised.
+        data: Training data whose ``y`` is standardised, and warped if the form has a warp.
+        hyper: Given hyperparameters.
+        form: The family that they belong to.
+        mean: The constant mean, shape ``()``; the profiled one by default.
     """
-    data = prepare(data)
-    cold = prior_mode(data.x.shape[-1])
-    starts = [cold] if last is None else [last, cold]
-    ends = [end for begin in starts if (end := _climb(data, begin)) is not None]
-    ranked = [hyper for _, hyper in sorted(ends, key=lambda end: -end[0])]
-    for hyper in [*ranked, *starts]:
-        surrogate = condition(data, hyper)
-        if surrogate is not None:
-            return surrogate
-    return None
-
-
-def prepare(data: TrainingData) -> TrainingData:
-    """Winsorise and standardise the values; the given noise is scaled alike."""
-    y, _, deviation = standardise(winsorise(data.y))
-    noise = (data.noise / deviation / deviation).clamp_max(1e6)
-    return replace(data, y=y, noise=noise)
-
-
-def condition(data: TrainingData, hyper: Hyperparameters) -> Surrogate | None:
-    """Condition on standardised data at given hyperparameters; ``None`` if K has no factor."""
-    lower = factor(covariance(data, hyper))
+    lower = factor(covariance(data, hyper, form))
     if lower is None:
         return None
-    mean = profiled_mean(lower, data.y)
-    residual = (data.y - mean).unsqueeze(-1)
     eye = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
     inverse = torch.linalg.solve_triangular(lower, eye, upper=False)
-    weights = torch.cholesky_solve(residual, lower).squeeze(-1)
-    return Surrogate(data, hyper, Factors(lower, inverse, weights, mean))
+    full = inverse.mT @ inverse
+    center = profiled_mean(full, data.y) if mean is None else mean
+    weights = full @ (data.y - center)
+    return Surrogate(data, hyper, form, Factors(lower, inverse, weights, center))
 
 
-def _climb(data: TrainingData, start: Hyperparameters) -> tuple[float, Hyperparameters] | None:
-    """Climb the log posterior from one start: its height there, and the place."""
-
-    def descent(values: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
-        climbed = log_posterior(torch.from_numpy(values), data)
-        if climbed is None or not bool(torch.isfinite(climbed[0])):
-            return 1e10, np.zeros_like(values)
-        height, slope = climbed
-        return -float(height), -slope.nan_to_num().numpy()
-
-    limits = [LOG_BOUNDS[0]] * data.x.shape[-1] + [LOG_BOUNDS[1]]
-    options = {"maxfun": EVALUATIONS, "ftol": 1e-7, "gtol": 1e-4}
-    begin = start.pack().numpy()
-    end = minimize(descent, begin, method="L-BFGS-B", jac=True, bounds=limits, options=options)
-    theta = torch.as_tensor(end.x, dtype=torch.float64, device="cpu")
-    is_sound = end.fun < 1e10 and bool(torch.isfinite(theta).all())
-    return (-float(end.fun), Hyperparameters.unpack(theta)) if is_sound else None
+def warped(data: TrainingData, hyper: Hyperparameters, form: Form) -> TrainingData:
+    """Replace standardised values by what the GP sees of them."""
+    return replace(data, y=outcome(data.y, hyper.warp, form.warp).value)

@@ -1,26 +1,60 @@
-"""Outcome transforms: what stands between the values told and the surrogate."""
+"""Outcome transforms: what stands between the values told and the surrogate.
+
+In this order: take the trend out, pull in disasters, standardise, warp.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-FAR = 5.0  # how far below the median a value still counts as such [spreads]; -1e6 swamps a fit
+FAR = 4.0  # how far below the median a value still counts as such [gaps to the worst tenth]
+RIDGE = 1e-3  # pull of the trend's coefficients towards 0, so that two values have a trend too
+
+
+def detrend(y: Tensor, age: Tensor) -> Tensor:
+    """Take out what time alone explains: ridge regression on ``t`` and ``log(1 + t)``.
+
+    Args:
+        y: Finite values, shape ``(n,)``.
+        age: Of each value [observations], shape ``(n,)``; the oldest is at ``t = 0``.
+
+    Returns:
+        What is left, with the mean of ``y``, shape ``(n,)``.
+    """
+    if len(y) < 4:  # three columns explain three values, whatever they are
+        return y
+    t = age.max() - age
+    columns = torch.stack([t, torch.log1p(t)], dim=-1)
+    columns = columns - columns.mean(0)
+    columns = columns / columns.square().mean(0).sqrt().clamp_min(1e-12)
+    largest = y.abs().max().clamp_min(torch.finfo(y.dtype).tiny)  # squares of 1e200 overflow
+    centered = y / largest - (y / largest).mean()
+    gram = columns.T @ columns + RIDGE * len(y) * torch.eye(2, dtype=y.dtype, device=y.device)
+    trend = columns @ torch.linalg.solve(gram, columns.T @ centered)
+    return (y / largest - trend) * largest
 
 
 def winsorise(y: Tensor) -> Tensor:
-    """Pull in values far below the others, so that one disaster does not hide all else.
+    """Pull in values far below the others, so that a disaster does not hide all else.
 
-    Only the bad side is pulled in: larger is better, and a wonder is news.
+    Only the bad side is pulled in: larger is better, and a wonder is news. What is far is
+    measured by the gap between the median and the worst tenth: where more than a tenth are that
+    bad they are no accidents but a part of the landscape.
 
     Args:
         y: Finite values, shape ``(n,)``.
 
     Returns:
-        Values no lower than ``FAR`` spreads below the median, shape ``(n,)``; spread is 1.4826
-        times the median absolute deviation.
+        Values no lower than ``FAR`` such gaps below the median, shape ``(n,)``.
     """
-    median = y.median()
-    spread = 1.4826 * (y - median).abs().median()
-    return y.clamp_min(median - FAR * spread) if bool(spread > 0) else y
+    if len(y) < 3:
+        return y
+    ordered = y.sort().values
+    median = ordered[len(y) // 2]
+    gap = median - ordered[max(1, len(y) // 10)]
+    return y.clamp_min(median - FAR * gap) if bool(gap > 0) else y
 
 
 def standardise(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,3 +73,110 @@ def standardise(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if not bool(deviation > 1e-13):
         return torch.zeros_like(y), mean * largest, torch.ones_like(largest)
     return (unit - mean) / deviation, mean * largest, deviation * largest
+
+
+@dataclass(frozen=True, slots=True)
+class Warped:
+    """Warped values, and how they and their Jacobian hang on the warp's one parameter."""
+
+    value: Tensor  # w(z), shape (n,)
+    log_slope: Tensor  # log dw/dz, shape (n,)
+    by_parameter: Tensor  # dw/dp, shape (n,)
+    log_slope_by_parameter: Tensor  # d log(dw/dz) / dp, shape (n,)
+
+
+class Warp(Protocol):
+    """A family of rising functions with one parameter, whose prior is a normal."""
+
+    @property
+    def center(self) -> float:
+        """Mean of the parameter's prior."""
+        ...
+
+    @property
+    def spread(self) -> float:
+        """Deviation of the parameter's prior."""
+        ...
+
+    def warp(self, z: Tensor, parameter: Tensor) -> Warped:
+        """Warp standardised values, shape ``(n,)``; ``parameter`` has shape ``()``."""
+        ...
+
+    def unwarp(self, w: Tensor, parameter: Tensor, z: Tensor) -> Tensor:
+        """Invert: the values whose warp is ``w``, where ``z`` are those that it was fitted to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class YeoJohnson:
+    """Bends both sides of zero by a power: ``((1 + z)**p - 1) / p``, and its mirror image.
+
+    ``p = 1`` changes nothing.
+
+    Source:
+        Yeo and Johnson (2000), Biometrika 87(4).
+    """
+
+    center: float = 1.0
+    spread: float = 0.7
+
+    def warp(self, z: Tensor, parameter: Tensor) -> Warped:
+        """Warp standardised values."""
+        sign = torch.where(z >= 0, 1.0, -1.0).to(z)
+        power = torch.where(z >= 0, parameter, 2.0 - parameter)
+        t = torch.log1p(z.abs())
+        grown = torch.expm1(power * t)
+        flat = power.abs() < 1e-6  # there both quotients lose their digits: take the series
+        safe = torch.where(flat, torch.ones_like(power), power)
+        value = torch.where(flat, t + power * t * t / 2, grown / safe)
+        by_power = (t * (grown + 1.0) - value) / safe
+        by_power = torch.where(flat, t * t / 2 + power * t**3 / 3, by_power)
+        # The mirror image's power is 2 - p: its sign and the mirror's cancel in dw/dp.
+        return Warped(sign * value, (power - 1.0) * t, by_power, sign * t)
+
+    def unwarp(self, w: Tensor, parameter: Tensor, z: Tensor) -> Tensor:
+        """Invert; values that no ``z`` has become the largest finite one."""
+        sign = torch.where(w >= 0, 1.0, -1.0).to(w)
+        power = torch.where(w >= 0, parameter, 2.0 - parameter)
+        flat = power.abs() < 1e-6
+        safe = torch.where(flat, torch.ones_like(power), power)
+        inner = torch.log1p((safe * w.abs()).clamp_min(-1.0)) / safe
+        t = torch.where(flat, w.abs(), inner)
+        return sign * torch.expm1(t.clamp(0.0, 700.0))
+
+
+@dataclass(frozen=True, slots=True)
+class LogGap:
+    """Logarithm of the gap to the best value: ``-c log(1 + v / c)``, ``c = exp(p)``.
+
+    ``v`` is the gap to the best value in units of the median gap: large ``c`` changes nothing,
+    small ``c`` spreads the values near the best and draws those far below it together.
+    """
+
+    center: float = 3.0
+    spread: float = 1.0
+
+    def warp(self, z: Tensor, parameter: Tensor) -> Warped:
+        """Warp standardised values that are not all the same."""
+        best, gap = self._scale(z)
+        c = parameter.exp()
+        part = (best - z) / gap / c
+        log, share = torch.log1p(part), part / (1.0 + part)
+        return Warped(-c * log, -log - gap.log(), c * (share - log), share)
+
+    def unwarp(self, w: Tensor, parameter: Tensor, z: Tensor) -> Tensor:
+        """Invert; ``w`` above zero lies above the best value of ``z``."""
+        best, gap = self._scale(z)
+        c = parameter.exp()
+        return best - gap * c * torch.expm1((-w / c).clamp_max(700.0))
+
+    @staticmethod
+    def _scale(z: Tensor) -> tuple[Tensor, Tensor]:
+        best = z.max()
+        gaps = best - z
+        middle = gaps.median()
+        # Where more than half share the best value, the mean gap stands in.
+        return best, middle if bool(middle > 0) else gaps.mean().clamp_min(1e-12)
+
+
+WARPS: dict[str, Warp] = {"yeo_johnson": YeoJohnson(), "log_gap": LogGap()}

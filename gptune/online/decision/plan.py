@@ -223,7 +223,9 @@ def _tell(
     gain = evidence.gain if evidence else float("nan")
     deviation = evidence.deviation if evidence else None
     noise = None if deviation is None else deviation * deviation  # inf, not OverflowError
-    observation = Observation(point=dict(state.point), value=gain, noise=noise)
+    observation = Observation(
+        point=dict(state.point), value=gain, noise=noise, is_gain=True
+    )
     success = resolution.action is Action.ACCEPTED if resolution else None
     return Told(observation=observation, success=success)
 

@@ -1,0 +1,219 @@
+"""Fit the surrogate's hyperparameters: warm from the last fit, now and then anew.
+
+A fit climbs the log posterior of the hyperparameters from the last ones. Every ``AGAIN``
+observations it also starts where all is noise, and tries both families of warps; every ``ANEW``
+observations it starts at the prior's mode too. The number of evaluations is bounded, and so is
+the cost for many observations: beyond ``MANY`` the hyperparameters are fitted to the ``HALF`` best
+and ``HALF`` others drawn by chance, and beyond ``MOST`` the posterior is conditioned on the best
+and the newest only. A proposal at n = 1000 costs some four times one at n = 300.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import torch
+from torch import Tensor
+
+from gptune.core.ascent import ascend
+from gptune.core.history import TrainingData
+from gptune.core.likelihood import Form, Hyperparameters, log_posterior, prior, prior_mode
+from gptune.core.space import cube
+from gptune.core.surrogate import Surrogate, condition, warped
+
+AGAIN, ANEW = 5, 10  # [observations]
+EVALUATIONS = 60  # of the likelihood a start
+MANY, HALF, MOST = 300, 128, 1000  # [observations]
+NOISY = 0.3  # variance at the start where all is noise [standardised units, squared]
+MARGIN = 3.0  # by which LogGap must explain the data better than Yeo-Johnson [nats]
+TOLERANCE = 1e-6  # relative change of the height at which a climb ends
+LOG_BOUNDS = ((-5.0, 4.0), (-13.0, 2.0))  # of log lengthscale and log noise: beyond, all is flat
+TIME_BOUNDS, WARP_BOUNDS = (0.0, 7.0), {"yeo_johnson": (-2.0, 4.0), "log_gap": (-2.0, 8.0)}
+
+Expired = Callable[[], bool]  # whether the time for a proposal is up
+
+
+def never() -> bool:
+    """Say that there is always time."""
+    return False
+
+
+class Fitted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the next fit starts from, as plain data.
+
+    Attributes:
+        warp: The family of warps that was chosen.
+        theta: The hyperparameters as `Hyperparameters.pack` writes them.
+        count: How many observations had been told by then.
+    """
+
+    warp: str
+    theta: tuple[float, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A fitted surrogate, and what the next fit starts from."""
+
+    surrogate: Surrogate
+    fitted: Fitted
+
+
+@dataclass(frozen=True, slots=True)
+class _Climb:
+    """Where a climb ended, and how high."""
+
+    form: Form
+    hyper: Hyperparameters
+    height: float
+
+
+def fit(
+    data: TrainingData,
+    form: Form,
+    last: Fitted | None,
+    *,
+    count: int,
+    warps: bool = False,
+    expired: Expired = never,
+) -> Fit | None:
+    """Fit by maximum a posteriori and condition on the data.
+
+    If no climb gives a surrogate, the last hyperparameters serve, then the prior's mode.
+
+    Args:
+        data: Raw training data, n >= 1.
+        form: The kernel, and whether the rate of decay is fitted; its warp is chosen here.
+        last: What the fit before gave, or ``None``.
+        count: How many observations were told so far; it fixes which starts are due.
+        warps: Whether to choose between the families of warps. Values with given noise stay as
+            they are, for the noise is known on their own scale only.
+        expired: Says when the time is up; the best so far then serves.
+
+    Returns:
+        The fit, or ``None`` when nothing could be factorised.
+    """
+    data = data.prepared()
+    if len(data) > MOST:
+        data = data.subset(_best_and_newest(data, MOST))
+    sample = data.subset(_best_and_others(data, count)) if len(data) > MANY else data
+    may_warp = warps and not bool(data.noise.any()) and bool(data.y.any()) and len(data) > 2
+    families = ("yeo_johnson", "log_gap") if may_warp else ("none",)
+    if last is not None and len(last.theta) != _size(data, _with(form, last.warp)):
+        last = None
+    again = last is None or last.warp not in families or count // AGAIN != last.count // AGAIN
+    ends: list[_Climb] = []
+    for warp in families if again or last is None else (last.warp,):
+        best = None
+        for start in _starts(data, _with(form, warp), last, count, again=again):
+            if expired() and ends:
+                break
+            end = _climb(sample, _with(form, warp), start, expired)
+            if end is not None and (best is None or end.height > best.height):
+                best = end
+        ends.extend([best] if best else [])
+    return _condition(data, form, ends, last, count)
+
+
+def _with(form: Form, warp: str) -> Form:
+    return Form(form.kernel, warp, form.fits_half_life)
+
+
+def _size(data: TrainingData, form: Form) -> int:
+    return len(prior_mode(data.x.shape[-1], form).pack())
+
+
+def _starts(
+    data: TrainingData, form: Form, last: Fitted | None, count: int, *, again: bool
+) -> list[Hyperparameters]:
+    """List where to begin: at the last fit; when it is time, in noise and at the prior's mode."""
+    cold = prior_mode(data.x.shape[-1], form)
+    if last is None:
+        return [cold, _noisy(cold)]
+    then = Form(form.kernel, last.warp, form.fits_half_life)
+    known = Hyperparameters.unpack(cube(list(last.theta)), then)
+    warm = known if last.warp == form.warp else known.adapt(form)
+    if not again:
+        return [warm]
+    anew = count // ANEW != last.count // ANEW
+    return [warm, _noisy(warm), cold] if anew else [warm, _noisy(warm)]
+
+
+def _noisy(hyper: Hyperparameters) -> Hyperparameters:
+    noise = torch.full_like(hyper.noise, NOISY)
+    return Hyperparameters(hyper.lengthscale, noise, hyper.half_life, hyper.warp)
+
+
+def _condition(
+    data: TrainingData, form: Form, ends: list[_Climb], last: Fitted | None, count: int
+) -> Fit | None:
+    """Condition on all data at the best end that allows it."""
+    ranked = sorted(ends, key=_rank, reverse=True)
+    tries = [(end.form, end.hyper) for end in ranked]
+    plain = _with(form, "none")
+    if last is not None:
+        then = Form(form.kernel, last.warp, form.fits_half_life)
+        tries.append((then, Hyperparameters.unpack(cube(list(last.theta)), then)))
+    tries.append((plain, prior_mode(data.x.shape[-1], plain)))
+    for chosen, hyper in tries:
+        surrogate = condition(warped(data, hyper, chosen), hyper, chosen)
+        if surrogate is not None and bool(surrogate.factors.weights.isfinite().all()):
+            theta = tuple(hyper.pack().tolist())
+            return Fit(surrogate, Fitted(warp=chosen.warp, theta=theta, count=count))
+    return None
+
+
+def _rank(end: _Climb) -> float:
+    return end.height - (MARGIN if end.form.warp == "log_gap" else 0.0)
+
+
+def _best_and_newest(data: TrainingData, most: int) -> Tensor:
+    """Indices of the best half and the newest of the rest, in order, shape ``(most,)``."""
+    order = data.y.argsort(descending=True, stable=True)
+    best, rest = order[: most // 2], order[most // 2 :].sort().values
+    return torch.cat([best, rest[-(most - most // 2) :]]).sort().values
+
+
+def _best_and_others(data: TrainingData, count: int) -> Tensor:
+    """Indices of the ``HALF`` best and of as many others, drawn by chance but for ``count``."""
+    order = data.y.argsort(descending=True, stable=True)
+    generator = torch.Generator("cpu").manual_seed(count // AGAIN)
+    drawn = torch.randperm(len(order) - HALF, generator=generator, device="cpu")[:HALF]
+    return torch.cat([order[:HALF], order[HALF:][drawn]]).sort().values
+
+
+def _climb(
+    data: TrainingData, form: Form, start: Hyperparameters, expired: Expired
+) -> _Climb | None:
+    """Climb the log posterior from one start."""
+
+    def slopes(theta: Tensor) -> tuple[Tensor, Tensor]:
+        climbed = log_posterior(theta[0], data, form)
+        if climbed is None:
+            return torch.full_like(theta[:, 0], -torch.inf), torch.zeros_like(theta)
+        return climbed[0].reshape(1), climbed[1].reshape(1, -1)
+
+    low, high = _bounds(data, form)
+    begin = start.pack().clamp(low, high)
+    end, height = ascend(
+        slopes,
+        begin.unsqueeze(0),
+        (low.unsqueeze(0), high.unsqueeze(0)),
+        prior(data.x.shape[-1], form)[1],
+        evaluations=EVALUATIONS,
+        tolerance=TOLERANCE,
+        expired=expired,
+    )
+    is_sound = float(height) > -1e10
+    return _Climb(form, Hyperparameters.unpack(end[0], form), float(height)) if is_sound else None
+
+
+def _bounds(data: TrainingData, form: Form) -> tuple[Tensor, Tensor]:
+    """Lower and upper ends of what is fitted, each ``(p,)``."""
+    bounds = [LOG_BOUNDS[0]] * data.x.shape[-1] + [LOG_BOUNDS[1]]
+    if form.fits_half_life:
+        bounds.append(TIME_BOUNDS)
+    if form.warp != "none":
+        bounds.append(WARP_BOUNDS[form.warp])
+    return cube([low for low, _ in bounds]), cube([high for _, high in bounds])
