@@ -12,7 +12,7 @@ Array = NDArray[Any]
 Slopes = Callable[[Tensor], tuple[Tensor, Tensor]]  # (s, d) -> values (s,), gradients (s, d)
 
 ENOUGH = 1e-4  # of the expected gain that a step must bring (Armijo)
-BACK = 0.25  # how much shorter the next try is, where a step brought too little
+BACK = (0.1, 0.5)  # how much shorter the next try is, where a step brought too little
 FLAT = 1e-12  # cosine of the angle between a move and the fall of the slope: no curvature
 BOTTOM = -1e300  # stands for a value that is not finite
 LONGEST = 0.5  # of a step [lengthscales]
@@ -55,7 +55,7 @@ def ascend(
     here = x.numpy()
     value, slope = look(here)
     curvature = np.broadcast_to(np.diag(lengths**2), (*here.shape, here.shape[-1]))
-    step = np.ones(len(here))
+    step, fresh = np.ones(len(here)), np.ones(len(here), dtype=bool)
     for _ in range(evaluations - 1):
         if expired():
             break
@@ -66,14 +66,18 @@ def ascend(
         move = trial - here
         there, slope_there = look(trial)
         gain = there - value
-        good = (gain >= ENOUGH * (uphill * move).sum(-1)) & (gain >= 0)
+        hoped = (uphill * move).sum(-1)
+        good = (gain >= ENOUGH * hoped) & (gain >= 0)
         small = np.abs(gain) <= tolerance * (1.0 + np.abs(value))
-        updated = _update(curvature, move, slope - slope_there)
+        updated = _update(curvature, move, slope - slope_there, fresh)
+        fresh = fresh & ~good
         curvature = np.where(good[:, None, None], updated, curvature)
         here = np.where(good[:, None], trial, here)
         slope = np.where(good[:, None], slope_there, slope)
         value = np.where(good, there, value)
-        step = np.where(good, 1.0, step * BACK)
+        # The top of the parabola through both values and the slope at the start of the step.
+        back = np.clip(0.5 * hoped / np.maximum(hoped - gain, 1e-300), *BACK)
+        step = np.where(good, 1.0, step * back)
         if small.all():
             break
     return torch.from_numpy(here), torch.from_numpy(value)
@@ -104,7 +108,7 @@ def _direction(curvature: Array, uphill: Array, held: Array, scale: Array) -> Ar
     return way * np.minimum(1.0, LONGEST / np.maximum(length, 1e-300))
 
 
-def _update(curvature: Array, move: Array, fall: Array) -> Array:
+def _update(curvature: Array, move: Array, fall: Array, fresh: Array) -> Array:
     """BFGS update of the inverse curvature of the negated criterion, shape ``(s, d, d)``.
 
     Where the criterion does not bend downwards along the move, the curvature stays.
@@ -112,6 +116,11 @@ def _update(curvature: Array, move: Array, fall: Array) -> Array:
     dot = (move * fall).sum(-1)
     bends = dot > FLAT * np.sqrt((move * move).sum(-1) * (fall * fall).sum(-1))
     rho = np.where(bends, 1.0 / np.where(bends, dot, 1.0), 0.0)[:, None, None]
+    if fresh.any():  # the first move tells the scale of all others (Nocedal and Wright, eq. 6.20)
+        turned = (curvature @ fall[..., None])[..., 0]
+        size = np.maximum((fall * turned).sum(-1), 1e-300)
+        factor = np.where(bends & fresh, dot / size, 1.0)
+        curvature = curvature * factor[:, None, None]
     turned = (curvature @ fall[..., None])[..., 0]
     weight = 1.0 + rho * (fall * turned).sum(-1)[:, None, None]
     cross = move[..., None] * turned[:, None, :]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gptune.core.ascent import ascend
 from gptune.core.history import TrainingData
-from gptune.core.likelihood import Form, Hyperparameters, log_posterior, prior, prior_mode
+from gptune.core.likelihood import Form, Hyperparameters, LogPosterior, prior, prior_mode
 from gptune.core.space import cube
 from gptune.core.surrogate import Surrogate, condition, warped
 
@@ -26,7 +26,7 @@ EVALUATIONS = 60  # of the likelihood a start
 MANY, HALF, MOST = 300, 128, 1000  # [observations]
 NOISY = 0.3  # variance at the start where all is noise [standardised units, squared]
 MARGIN = 3.0  # by which LogGap must explain the data better than Yeo-Johnson [nats]
-TOLERANCE = 1e-6  # relative change of the height at which a climb ends
+WARM, ALL = 1e-5, 1e-7  # relative gain of height at which a climb ends: a plain one, a due one
 LOG_BOUNDS = ((-5.0, 4.0), (-13.0, 2.0))  # of log lengthscale and log noise: beyond, all is flat
 TIME_BOUNDS, WARP_BOUNDS = (0.0, 7.0), {"yeo_johnson": (-2.0, 4.0), "log_gap": (-2.0, 8.0)}
 
@@ -109,7 +109,7 @@ def fit(
         for start in _starts(data, _with(form, warp), last, count, again=again):
             if expired() and ends:
                 break
-            end = _climb(sample, _with(form, warp), start, expired)
+            end = _climb(sample, _with(form, warp), start, (ALL if again else WARM, expired))
             if end is not None and (best is None or end.height > best.height):
                 best = end
         ends.extend([best] if best else [])
@@ -184,12 +184,13 @@ def _best_and_others(data: TrainingData, count: int) -> Tensor:
 
 
 def _climb(
-    data: TrainingData, form: Form, start: Hyperparameters, expired: Expired
+    data: TrainingData, form: Form, start: Hyperparameters, until: tuple[float, Expired]
 ) -> _Climb | None:
-    """Climb the log posterior from one start."""
+    """Climb the log posterior from one start, until gains are small or time is up."""
+    log_posterior = LogPosterior(data, form)
 
     def slopes(theta: Tensor) -> tuple[Tensor, Tensor]:
-        climbed = log_posterior(theta[0], data, form)
+        climbed = log_posterior(theta[0])
         if climbed is None:
             return torch.full_like(theta[:, 0], -torch.inf), torch.zeros_like(theta)
         return climbed[0].reshape(1), climbed[1].reshape(1, -1)
@@ -202,8 +203,8 @@ def _climb(
         (low.unsqueeze(0), high.unsqueeze(0)),
         prior(data.x.shape[-1], form)[1],
         evaluations=EVALUATIONS,
-        tolerance=TOLERANCE,
-        expired=expired,
+        tolerance=until[0],
+        expired=until[1],
     )
     is_sound = float(height) > -1e10
     return _Climb(form, Hyperparameters.unpack(end[0], form), float(height)) if is_sound else None

@@ -9,7 +9,7 @@ from torch import Tensor
 from gptune.core.history import HALF_LIFE, TrainingData
 from gptune.core.kernels import KERNELS, LN2, square_distances, time_correlation
 from gptune.core.space import cube
-from gptune.core.transforms import WARPS, Warped
+from gptune.core.transforms import WARPS, Bent
 
 NOISE_FLOOR = 1e-6  # [standardised units, squared]
 JITTERS = (0.0, 1e-8, 1e-6, 1e-4, 1e-3)  # tried in turn until the covariance has a Cholesky factor
@@ -103,13 +103,6 @@ def prior_mode(dimension: int, form: Form) -> Hyperparameters:
     return Hyperparameters.unpack(prior(dimension, form)[0], form)
 
 
-def log_prior(theta: Tensor, dimension: int, form: Form) -> tuple[Tensor, Tensor]:
-    """Log density of the prior, up to a constant that no form shares, and its gradient."""
-    center, scale = prior(dimension, form)
-    gap = (theta - center) / scale
-    return -0.5 * gap.square().sum(), -gap / scale
-
-
 def half_life_of(data: TrainingData, hyper: Hyperparameters) -> float | None:
     """Give the half-life in force: the fitted one, or the given one."""
     return float(hyper.half_life) if hyper.half_life is not None else data.half_life
@@ -117,23 +110,14 @@ def half_life_of(data: TrainingData, hyper: Hyperparameters) -> float | None:
 
 def covariance(data: TrainingData, hyper: Hyperparameters, form: Form) -> Tensor:
     """Covariance of the observations, noise included, shape ``(n, n)``."""
-    return _covariance(data, hyper, form)[0]
-
-
-def _covariance(
-    data: TrainingData, hyper: Hyperparameters, form: Form
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Covariance with noise, the signal alone, and its ``g`` (see `Kernel`), each ``(n, n)``."""
     scaled = data.x / hyper.lengthscale
     r2 = square_distances(scaled, scaled)
     r2.fill_diagonal_(0.0)
-    signal, slope = KERNELS[form.kernel](r2)
+    signal, _ = KERNELS[form.kernel](r2)
     half_life = half_life_of(data, hyper)
     if half_life is not None:
-        fade = time_correlation(data.age, data.age, half_life)
-        signal, slope = signal * fade, slope * fade
-    noise = (data.noise + hyper.noise + NOISE_FLOOR) / data.weight
-    return signal + torch.diag(noise), signal, slope
+        signal = signal * time_correlation(data.age, data.age, half_life)
+    return signal + torch.diag((data.noise + hyper.noise + NOISE_FLOOR) / data.weight)
 
 
 def factor(matrix: Tensor) -> Tensor | None:
@@ -160,35 +144,33 @@ class Outcome:
 
     value: Tensor  # shape (n,)
     log_jacobian: Tensor  # sum over the values, shape ()
-    by_parameter: Tensor | None = None  # d value / d warp, shape (n,)
-    log_jacobian_by_parameter: Tensor | None = None  # shape ()
+    by_parameter: Tensor  # d value / d warp, shape (n,)
+    log_jacobian_by_parameter: Tensor  # shape ()
 
 
-def outcome(y: Tensor, parameter: Tensor | None, warp: str) -> Outcome:
+def outcome(bent: Bent, parameter: Tensor) -> Outcome:
     """Warp standardised values and standardise them again.
 
     Args:
-        y: Standardised values, shape ``(n,)``.
-        parameter: Of the warp, shape ``()``; ``None`` without a warp.
-        warp: Key of ``WARPS``, or ``none``.
+        bent: A warp bound to the values.
+        parameter: Of the warp, shape ``()``.
     """
-    if parameter is None:
-        return Outcome(y, torch.zeros((), dtype=y.dtype, device=y.device))
-    made: Warped = WARPS[warp].warp(y, parameter)
+    made = bent(parameter)
+    size = len(made.value)
     centered = made.value - made.value.mean()
-    deviation = centered.square().mean().sqrt().clamp_min(1e-12)
+    deviation = (centered @ centered / size).sqrt().clamp_min(1e-12)
     value = centered / deviation
-    moved = made.by_parameter - made.by_parameter.mean()
-    stretch = (value * moved).mean() / deviation  # d log deviation / d parameter
+    stretch = (value @ made.by_parameter) / size / deviation  # d log deviation / d parameter
     return Outcome(
         value=value,
-        log_jacobian=made.log_slope.sum() - len(y) * deviation.log(),
-        by_parameter=moved / deviation - value * stretch,
-        log_jacobian_by_parameter=made.log_slope_by_parameter.sum() - len(y) * stretch,
+        log_jacobian=made.log_slope.sum() - size * deviation.log(),
+        # The part that all share is the mean's to take up.
+        by_parameter=made.by_parameter / deviation - value * stretch,
+        log_jacobian_by_parameter=made.log_slope_by_parameter.sum() - size * stretch,
     )
 
 
-def log_posterior(theta: Tensor, data: TrainingData, form: Form) -> tuple[Tensor, Tensor] | None:
+class LogPosterior:
     """Log marginal likelihood plus log prior of the hyperparameters, and its gradient.
 
     Computes ``-(r' K^-1 r + log|K| + n log 2 pi) / 2 + log|J| + log p(theta)`` with the residuals
@@ -197,39 +179,67 @@ def log_posterior(theta: Tensor, data: TrainingData, form: Form) -> tuple[Tensor
     ``a = K^-1 r``; the mean adds nothing to it, being at its optimum.
 
     Args:
-        theta: As `Hyperparameters.pack` writes them, shape ``(p,)``.
         data: Standardised training data, n observations.
         form: What is fitted.
-
-    Returns:
-        The height, shape ``()``, and the gradient, shape ``(p,)``; ``None`` when K has no
-        Cholesky factor.
 
     Source:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eq. 5.8 and 5.9.
     """
-    hyper, d = Hyperparameters.unpack(theta, form), data.x.shape[-1]
-    matrix, signal, slope = _covariance(data, hyper, form)
-    lower = factor(matrix)
-    if lower is None:
-        return None
-    seen = outcome(data.y, hyper.warp, form.warp)
-    inverse = torch.cholesky_inverse(lower)
-    residual = seen.value - profiled_mean(inverse, seen.value)
-    weights = inverse @ residual
-    size = len(residual) * math.log(2 * math.pi)
-    fit = -0.5 * (residual @ weights + size) - lower.diagonal().log().sum() + seen.log_jacobian
-    pull = 0.5 * (torch.outer(weights, weights) - inverse)  # (n, n)
-    gradient = torch.empty_like(theta)
-    gradient[:d] = _by_lengthscale(data.x / hyper.lengthscale, pull * slope)
-    gradient[d] = (pull.diagonal() * hyper.noise / data.weight).sum()
-    if hyper.half_life is not None:
-        gap = (data.age.unsqueeze(-1) - data.age).abs()
-        gradient[d + 1] = (pull * signal * gap).sum() * LN2 / hyper.half_life
-    if seen.by_parameter is not None and seen.log_jacobian_by_parameter is not None:
-        gradient[-1] = seen.log_jacobian_by_parameter - weights @ seen.by_parameter
-    height, prior_slope = log_prior(theta, d, form)
-    return fit + height, gradient + prior_slope
+
+    def __init__(self, data: TrainingData, form: Form) -> None:
+        self._data, self._form, self._d = data, form, data.x.shape[-1]
+        self._kernel = KERNELS[form.kernel]
+        self._center, self._scale = prior(self._d, form)
+        self._given_noise = (data.noise + NOISE_FLOOR) / data.weight
+        self._size = len(data) * math.log(2 * math.pi)
+        self._gap = self._fade = None
+        self._bent: Bent | None = None
+        if form.warp != "none":
+            self._bent = WARPS[form.warp].bind(data.y)
+        if form.fits_half_life:
+            self._gap = (data.age.unsqueeze(-1) - data.age).abs() * LN2
+        elif data.half_life is not None:
+            self._fade = time_correlation(data.age, data.age, data.half_life)
+
+    def __call__(self, theta: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Give the height and the gradient.
+
+        Args:
+            theta: As `Hyperparameters.pack` writes them, shape ``(p,)``.
+
+        Returns:
+            The height, shape ``()``, and the gradient, shape ``(p,)``; ``None`` when K has no
+            Cholesky factor.
+        """
+        d, natural = self._d, theta.exp()
+        scaled = self._data.x / natural[:d]
+        r2 = square_distances(scaled, scaled)
+        r2.fill_diagonal_(0.0)
+        signal, slope = self._kernel(r2)
+        fade = self._fade if self._gap is None else torch.exp(self._gap / -natural[d + 1])
+        if fade is not None:
+            signal, slope = signal * fade, slope * fade
+        noise = natural[d] / self._data.weight
+        lower = factor(signal + torch.diag(noise + self._given_noise))
+        if lower is None:
+            return None
+        inverse = torch.cholesky_inverse(lower)
+        seen = outcome(self._bent, theta[-1]) if self._bent is not None else None
+        value = self._data.y if seen is None else seen.value
+        residual = value - profiled_mean(inverse, value)
+        weights = inverse @ residual
+        height = -0.5 * (residual @ weights + self._size) - lower.diagonal().log().sum()
+        pull = 0.5 * (torch.outer(weights, weights) - inverse)  # (n, n)
+        gradient = torch.empty_like(theta)
+        gradient[:d] = _by_lengthscale(scaled, pull * slope)
+        gradient[d] = pull.diagonal() @ noise
+        if self._gap is not None:
+            gradient[d + 1] = (pull * signal * self._gap).sum() / natural[d + 1]
+        if seen is not None:
+            height = height + seen.log_jacobian
+            gradient[-1] = seen.log_jacobian_by_parameter - weights @ seen.by_parameter
+        away = (theta - self._center) / self._scale
+        return height - 0.5 * (away @ away), gradient - away / self._scale
 
 
 def _by_lengthscale(scaled: Tensor, weight: Tensor) -> Tensor:

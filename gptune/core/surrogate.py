@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gptune.core.history import TrainingData
 from gptune.core.kernels import KERNELS, LN2, square_distances, time_correlation
+from gptune.core.transforms import WARPS
 from gptune.core.likelihood import (
     NOISE_FLOOR,
     Form,
@@ -217,4 +218,6 @@ def condition(
 
 def warped(data: TrainingData, hyper: Hyperparameters, form: Form) -> TrainingData:
     """Replace standardised values by what the GP sees of them."""
-    return replace(data, y=outcome(data.y, hyper.warp, form.warp).value)
+    if hyper.warp is None:
+        return data
+    return replace(data, y=outcome(WARPS[form.warp].bind(data.y), hyper.warp).value)

@@ -3,6 +3,7 @@
 In this order: take the trend out, pull in disasters, standardise, warp.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -85,98 +86,98 @@ class Warped:
     log_slope_by_parameter: Tensor  # d log(dw/dz) / dp, shape (n,)
 
 
-class Warp(Protocol):
-    """A family of rising functions with one parameter, whose prior is a normal."""
+class Bent(Protocol):
+    """A warp bound to the values that it bends."""
 
-    @property
-    def center(self) -> float:
-        """Mean of the parameter's prior."""
+    def __call__(self, parameter: Tensor) -> Warped:
+        """Warp; ``parameter`` has shape ``()``."""
         ...
 
-    @property
-    def spread(self) -> float:
-        """Deviation of the parameter's prior."""
-        ...
-
-    def warp(self, z: Tensor, parameter: Tensor) -> Warped:
-        """Warp standardised values, shape ``(n,)``; ``parameter`` has shape ``()``."""
-        ...
-
-    def unwarp(self, w: Tensor, parameter: Tensor, z: Tensor) -> Tensor:
-        """Invert: the values whose warp is ``w``, where ``z`` are those that it was fitted to."""
+    def unwarp(self, w: Tensor, parameter: Tensor) -> Tensor:
+        """Invert: the values, shape ``(m,)``, whose warp is ``w``, shape ``(m,)``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
+class Warp:
+    """A family of rising functions with one parameter, whose prior is a normal."""
+
+    bind: Callable[[Tensor], Bent]  # standardised values, shape (n,), not all the same
+    center: float  # mean of the parameter's prior
+    spread: float  # its deviation
+
+
 class YeoJohnson:
     """Bends both sides of zero by a power: ``((1 + z)**p - 1) / p``, and its mirror image.
 
     ``p = 1`` changes nothing.
 
+    Args:
+        z: Standardised values, shape ``(n,)``.
+
     Source:
         Yeo and Johnson (2000), Biometrika 87(4).
     """
 
-    center: float = 1.0
-    spread: float = 0.7
+    def __init__(self, z: Tensor) -> None:
+        self._positive = z >= 0
+        self._sign = torch.where(self._positive, 1.0, -1.0).to(z)
+        self._t = torch.log1p(z.abs())
 
-    def warp(self, z: Tensor, parameter: Tensor) -> Warped:
-        """Warp standardised values."""
-        sign = torch.where(z >= 0, 1.0, -1.0).to(z)
-        power = torch.where(z >= 0, parameter, 2.0 - parameter)
-        t = torch.log1p(z.abs())
+    def __call__(self, parameter: Tensor) -> Warped:
+        """Warp; ``parameter`` has shape ``()``."""
+        sign, t, power = self._sign, self._t, _powers(parameter, self._positive)
         grown = torch.expm1(power * t)
-        flat = power.abs() < 1e-6  # there both quotients lose their digits: take the series
-        safe = torch.where(flat, torch.ones_like(power), power)
-        value = torch.where(flat, t + power * t * t / 2, grown / safe)
-        by_power = (t * (grown + 1.0) - value) / safe
-        by_power = torch.where(flat, t * t / 2 + power * t**3 / 3, by_power)
+        value = grown / power
         # The mirror image's power is 2 - p: its sign and the mirror's cancel in dw/dp.
-        return Warped(sign * value, (power - 1.0) * t, by_power, sign * t)
+        by_parameter = (t * (grown + 1.0) - value) / power
+        return Warped(sign * value, (power - 1.0) * t, by_parameter, sign * t)
 
-    def unwarp(self, w: Tensor, parameter: Tensor, z: Tensor) -> Tensor:
-        """Invert; values that no ``z`` has become the largest finite one."""
-        sign = torch.where(w >= 0, 1.0, -1.0).to(w)
-        power = torch.where(w >= 0, parameter, 2.0 - parameter)
-        flat = power.abs() < 1e-6
-        safe = torch.where(flat, torch.ones_like(power), power)
-        inner = torch.log1p((safe * w.abs()).clamp_min(-1.0)) / safe
-        t = torch.where(flat, w.abs(), inner)
-        return sign * torch.expm1(t.clamp(0.0, 700.0))
+    def unwarp(self, w: Tensor, parameter: Tensor) -> Tensor:
+        """Invert; where no value has such a warp, the largest finite one stands."""
+        power = _powers(parameter, w >= 0)
+        t = torch.log1p((power * w.abs()).clamp_min(-1.0)) / power
+        return torch.where(w >= 0, 1.0, -1.0).to(w) * torch.expm1(t.clamp(0.0, 700.0))
 
 
-@dataclass(frozen=True, slots=True)
+def _powers(parameter: Tensor, positive: Tensor) -> Tensor:
+    """The power on each value's side of zero; at 0 itself, one nearby, for it divides."""
+    power = torch.where(positive, parameter, 2.0 - parameter)
+    return torch.where(power.abs() < 1e-8, 1e-8, power)
+
+
 class LogGap:
     """Logarithm of the gap to the best value: ``-c log(1 + v / c)``, ``c = exp(p)``.
 
     ``v`` is the gap to the best value in units of the median gap: large ``c`` changes nothing,
     small ``c`` spreads the values near the best and draws those far below it together.
+
+    Args:
+        z: Standardised values, not all the same, shape ``(n,)``.
     """
 
-    center: float = 3.0
-    spread: float = 1.0
-
-    def warp(self, z: Tensor, parameter: Tensor) -> Warped:
-        """Warp standardised values that are not all the same."""
-        best, gap = self._scale(z)
-        c = parameter.exp()
-        part = (best - z) / gap / c
-        log, share = torch.log1p(part), part / (1.0 + part)
-        return Warped(-c * log, -log - gap.log(), c * (share - log), share)
-
-    def unwarp(self, w: Tensor, parameter: Tensor, z: Tensor) -> Tensor:
-        """Invert; ``w`` above zero lies above the best value of ``z``."""
-        best, gap = self._scale(z)
-        c = parameter.exp()
-        return best - gap * c * torch.expm1((-w / c).clamp_max(700.0))
-
-    @staticmethod
-    def _scale(z: Tensor) -> tuple[Tensor, Tensor]:
-        best = z.max()
-        gaps = best - z
+    def __init__(self, z: Tensor) -> None:
+        self._best = z.max()
+        gaps = self._best - z
         middle = gaps.median()
         # Where more than half share the best value, the mean gap stands in.
-        return best, middle if bool(middle > 0) else gaps.mean().clamp_min(1e-12)
+        self._gap = middle if bool(middle > 0) else gaps.mean().clamp_min(1e-12)
+        self._v = gaps / self._gap
+
+    def __call__(self, parameter: Tensor) -> Warped:
+        """Warp; ``parameter`` has shape ``()``."""
+        c = parameter.exp()
+        part = self._v / c
+        log, share = torch.log1p(part), part / (1.0 + part)
+        return Warped(-c * log, -log - self._gap.log(), c * (share - log), share)
+
+    def unwarp(self, w: Tensor, parameter: Tensor) -> Tensor:
+        """Invert; ``w`` above zero lies above the best value."""
+        c = parameter.exp()
+        return self._best - self._gap * c * torch.expm1((-w / c).clamp_max(700.0))
 
 
-WARPS: dict[str, Warp] = {"yeo_johnson": YeoJohnson(), "log_gap": LogGap()}
+WARPS = {
+    "yeo_johnson": Warp(YeoJohnson, center=1.0, spread=0.7),
+    "log_gap": Warp(LogGap, center=3.0, spread=1.0),
+}
