@@ -1,6 +1,7 @@
 """Climb from several places at once inside a box: BFGS in lock step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Array = NDArray[Any]
-Slopes = Callable[[Tensor], tuple[Tensor, Tensor]]  # (s, d) -> values (s,), gradients (s, d)
+# (places (k, d), which of the climbs they belong to) -> values (k,), gradients (k, d)
+Slopes = Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor]]
 
 ENOUGH = 1e-4  # of the expected gain that a step must bring (Armijo)
 BACK = (0.1, 0.5)  # how much shorter the next try is, where a step brought too little
@@ -30,10 +32,10 @@ def ascend(
 ) -> tuple[Tensor, Tensor]:
     """Climb from ``s`` places at once; each keeps its own step and curvature.
 
-    One call of ``slopes`` a step serves all of them: on a small surrogate the calls cost more than
-    the arithmetic. Steps are projected on the box; a coordinate at an edge that the gradient
-    points beyond is held. The steps themselves are NumPy's: on arrays this small an operation
-    costs half of torch's.
+    One call of ``slopes`` a step serves all that still climb: on few observations the calls cost
+    more than the arithmetic. Steps are projected on the box; a coordinate at an edge that the
+    gradient points beyond is held. The steps themselves are NumPy's: on arrays this small an
+    operation costs half of torch's.
 
     Args:
         slopes: What is climbed, with its gradient; what is not finite is never climbed to.
@@ -41,7 +43,7 @@ def ascend(
         box: Lower and upper corner for each place, each ``(s, d)``; equal where a side is held.
         scale: Typical length of each dimension, shape ``(d,)``.
         evaluations: Most calls of ``slopes``.
-        tolerance: Relative gain below which a climb has ended; all end together.
+        tolerance: Relative gain below which a climb has ended.
         expired: Says when the time is up.
 
     Returns:
@@ -50,56 +52,93 @@ def ascend(
     Source:
         Nocedal and Wright (2006), Numerical Optimization, algorithm 6.1, with projection.
     """
-    low, high, lengths = box[0].numpy(), box[1].numpy(), scale.numpy()
-    look = _Look(slopes)
-    here = x.numpy()
-    value, slope = look(here)
-    curvature = np.broadcast_to(np.diag(lengths**2), (*here.shape, here.shape[-1]))
-    step, fresh = np.ones(len(here)), np.ones(len(here), dtype=bool)
+    lengths = scale.numpy()
+    places, rows = x.numpy().copy(), np.arange(len(x))
+    values, slope = _look(slopes, places, rows)
+    climbs = _Climbs(
+        rows=rows,
+        low=box[0].numpy(),
+        high=box[1].numpy(),
+        here=places,
+        value=values,
+        slope=slope,
+        curvature=np.broadcast_to(np.diag(lengths**2), (*places.shape, len(lengths))),
+        step=np.ones(len(rows)),
+        fresh=np.ones(len(rows), dtype=bool),
+    )
     for _ in range(evaluations - 1):
         if expired():
             break
-        held = ((here <= low) & (slope <= 0)) | ((here >= high) & (slope >= 0))
-        uphill = np.where(held, 0.0, slope)
-        way = _direction(curvature, uphill, held, lengths)
-        trial = np.minimum(np.maximum(here + step[:, None] * way, low), high)
-        move = trial - here
-        there, slope_there = look(trial)
-        gain = there - value
-        hoped = (uphill * move).sum(-1)
-        good = (gain >= ENOUGH * hoped) & (gain >= 0)
-        small = np.abs(gain) <= tolerance * (1.0 + np.abs(value))
-        updated = _update(curvature, move, slope - slope_there, fresh)
-        fresh = fresh & ~good
-        curvature = np.where(good[:, None, None], updated, curvature)
-        here = np.where(good[:, None], trial, here)
-        slope = np.where(good[:, None], slope_there, slope)
-        value = np.where(good, there, value)
-        # The top of the parabola through both values and the slope at the start of the step.
-        back = np.clip(0.5 * hoped / np.maximum(hoped - gain, 1e-300), *BACK)
-        step = np.where(good, 1.0, step * back)
-        if small.all():
+        climbs, gain = _step(slopes, climbs, lengths)
+        places[climbs.rows], values[climbs.rows] = climbs.here, climbs.value
+        goes_on = np.abs(gain) > tolerance * (1.0 + np.abs(climbs.value))
+        if not goes_on.any():
             break
-    return torch.from_numpy(here), torch.from_numpy(value)
+        if not goes_on.all():
+            climbs = climbs.keep(goes_on)
+    return torch.from_numpy(places), torch.from_numpy(values)
 
 
-class _Look:
-    """Calls what is climbed; what is not finite becomes a bottom without a slope."""
+@dataclass(frozen=True, slots=True)
+class _Climbs:
+    """The climbs that have not ended, k of them."""
 
-    def __init__(self, slopes: Slopes) -> None:
-        self._slopes = slopes
+    rows: Array  # which they are, (k,)
+    low: Array  # (k, d)
+    high: Array  # (k, d)
+    here: Array  # (k, d)
+    value: Array  # (k,)
+    slope: Array  # (k, d)
+    curvature: Array  # inverse curvature of the negated criterion, (k, d, d)
+    step: Array  # length of the next try, (k,)
+    fresh: Array  # whether none of its moves was good so far, (k,)
 
-    def __call__(self, x: Array) -> tuple[Array, Array]:
-        values, gradients = self._slopes(torch.from_numpy(x))
-        value, gradient = values.numpy(), gradients.numpy()
-        if np.isfinite(value).all() and np.isfinite(gradient).all():
-            return value, gradient
-        sound = np.isfinite(value) & np.isfinite(gradient).all(-1)
-        return np.where(sound, value, BOTTOM), np.where(sound[:, None], gradient, 0.0)
+    def keep(self, chosen: Array) -> "_Climbs":
+        return _Climbs(*(getattr(self, name)[chosen] for name in self.__slots__))
+
+
+def _look(slopes: Slopes, x: Array, rows: Array) -> tuple[Array, Array]:
+    """Call what is climbed; what is not finite becomes a bottom without a slope."""
+    found = slopes(torch.from_numpy(x), rows.tolist())
+    value, gradient = found[0].numpy(), found[1].numpy()
+    if np.isfinite(value).all() and np.isfinite(gradient).all():
+        return value.copy(), gradient
+    sound = np.isfinite(value) & np.isfinite(gradient).all(-1)
+    return np.where(sound, value, BOTTOM), np.where(sound[:, None], gradient, 0.0)
+
+
+def _step(slopes: Slopes, at: _Climbs, lengths: Array) -> tuple[_Climbs, Array]:
+    """Try one step of each; give where they are then, and what the tries gained, ``(k,)``."""
+    held = ((at.here <= at.low) & (at.slope <= 0)) | ((at.here >= at.high) & (at.slope >= 0))
+    uphill = np.where(held, 0.0, at.slope)
+    way = _direction(at.curvature, uphill, held, lengths)
+    trial = np.minimum(np.maximum(at.here + at.step[:, None] * way, at.low), at.high)
+    move = trial - at.here
+    there, slope = _look(slopes, trial, at.rows)
+    gain, hoped = there - at.value, (uphill * move).sum(-1)
+    good = (gain >= ENOUGH * hoped) & (gain >= 0)
+    curvature = _update(at.curvature, move, at.slope - slope, at.fresh)
+    if good.all():
+        step, fresh = np.ones_like(at.step), np.zeros_like(at.fresh)
+        made = (at.rows, at.low, at.high, trial, there, slope, curvature, step, fresh)
+        return _Climbs(*made), gain
+    # The top of the parabola through both values and the slope at the start of the step.
+    back = np.clip(0.5 * hoped / np.maximum(hoped - gain, 1e-300), *BACK)
+    return _Climbs(
+        rows=at.rows,
+        low=at.low,
+        high=at.high,
+        here=np.where(good[:, None], trial, at.here),
+        value=np.where(good, there, at.value),
+        slope=np.where(good[:, None], slope, at.slope),
+        curvature=np.where(good[:, None, None], curvature, at.curvature),
+        step=np.where(good, 1.0, at.step * back),
+        fresh=at.fresh & ~good,
+    ), gain
 
 
 def _direction(curvature: Array, uphill: Array, held: Array, scale: Array) -> Array:
-    """Quasi-Newton direction along the free coordinates, no longer than ``LONGEST``, ``(s, d)``."""
+    """Quasi-Newton direction along the free coordinates, no longer than ``LONGEST``, ``(k, d)``."""
     way = np.where(held, 0.0, (curvature @ uphill[..., None])[..., 0])
     climbs = (way * uphill).sum(-1, keepdims=True) > 0
     if not climbs.all():
@@ -109,19 +148,18 @@ def _direction(curvature: Array, uphill: Array, held: Array, scale: Array) -> Ar
 
 
 def _update(curvature: Array, move: Array, fall: Array, fresh: Array) -> Array:
-    """BFGS update of the inverse curvature of the negated criterion, shape ``(s, d, d)``.
+    """BFGS update of the inverse curvature of the negated criterion, shape ``(k, d, d)``.
 
     Where the criterion does not bend downwards along the move, the curvature stays.
     """
     dot = (move * fall).sum(-1)
     bends = dot > FLAT * np.sqrt((move * move).sum(-1) * (fall * fall).sum(-1))
-    rho = np.where(bends, 1.0 / np.where(bends, dot, 1.0), 0.0)[:, None, None]
+    turned = (curvature @ fall[..., None])[..., 0]
     if fresh.any():  # the first move tells the scale of all others (Nocedal and Wright, eq. 6.20)
-        turned = (curvature @ fall[..., None])[..., 0]
         size = np.maximum((fall * turned).sum(-1), 1e-300)
         factor = np.where(bends & fresh, dot / size, 1.0)
-        curvature = curvature * factor[:, None, None]
-    turned = (curvature @ fall[..., None])[..., 0]
+        curvature, turned = curvature * factor[:, None, None], turned * factor[:, None]
+    rho = np.where(bends, 1.0 / np.where(bends, dot, 1.0), 0.0)[:, None, None]
     weight = 1.0 + rho * (fall * turned).sum(-1)[:, None, None]
     cross = move[..., None] * turned[:, None, :]
     outer = move[..., None] * move[:, None, :]

@@ -103,16 +103,13 @@ def fit(
     if last is not None and len(last.theta) != _size(data, _with(form, last.warp)):
         last = None
     again = last is None or last.warp not in families or count // AGAIN != last.count // AGAIN
-    ends: list[_Climb] = []
-    for warp in families if again or last is None else (last.warp,):
-        best = None
-        for start in _starts(data, _with(form, warp), last, count, again=again):
-            if expired() and ends:
-                break
-            end = _climb(sample, _with(form, warp), start, (ALL if again else WARM, expired))
-            if end is not None and (best is None or end.height > best.height):
-                best = end
-        ends.extend([best] if best else [])
+    tried = families if again or last is None else (last.warp,)
+    starts = [
+        (_with(form, warp), start)
+        for warp in tried
+        for start in _starts(data, _with(form, warp), last, count, again=again)
+    ]
+    ends = _climb(sample, starts, ALL if again else WARM, expired)
     return _condition(data, form, ends, last, count)
 
 
@@ -184,30 +181,32 @@ def _best_and_others(data: TrainingData, count: int) -> Tensor:
 
 
 def _climb(
-    data: TrainingData, form: Form, start: Hyperparameters, until: tuple[float, Expired]
-) -> _Climb | None:
-    """Climb the log posterior from one start, until gains are small or time is up."""
-    log_posterior = LogPosterior(data, form)
-
-    def slopes(theta: Tensor) -> tuple[Tensor, Tensor]:
-        climbed = log_posterior(theta[0])
-        if climbed is None:
-            return torch.full_like(theta[:, 0], -torch.inf), torch.zeros_like(theta)
-        return climbed[0].reshape(1), climbed[1].reshape(1, -1)
-
-    low, high = _bounds(data, form)
-    begin = start.pack().clamp(low, high)
-    end, height = ascend(
-        slopes,
-        begin.unsqueeze(0),
-        (low.unsqueeze(0), high.unsqueeze(0)),
-        prior(data.x.shape[-1], form)[1],
-        evaluations=EVALUATIONS,
-        tolerance=until[0],
-        expired=until[1],
-    )
-    is_sound = float(height) > -1e10
-    return _Climb(form, Hyperparameters.unpack(end[0], form), float(height)) if is_sound else None
+    data: TrainingData,
+    starts: list[tuple[Form, Hyperparameters]],
+    tolerance: float,
+    expired: Expired,
+) -> list[_Climb]:
+    """Climb the log posterior from all starts in lock step; give the ends that are sound."""
+    form = starts[0][0]
+    log_posterior = LogPosterior(data, form, [own.warp for own, _ in starts])
+    bounds = [_bounds(data, own) for own, _ in starts]
+    low, high = torch.stack([b[0] for b in bounds]), torch.stack([b[1] for b in bounds])
+    begin = torch.stack([start.pack() for _, start in starts])
+    with torch.inference_mode():
+        ends, heights = ascend(
+            log_posterior,
+            begin.clamp(low, high),
+            (low, high),
+            prior(data.x.shape[-1], form)[1],
+            evaluations=EVALUATIONS,
+            tolerance=tolerance,
+            expired=expired,
+        )
+    return [
+        _Climb(own, Hyperparameters.unpack(end, own), height)
+        for (own, _), end, height in zip(starts, ends.clone(), heights.tolist(), strict=True)
+        if height > -1e10
+    ]
 
 
 def _bounds(data: TrainingData, form: Form) -> tuple[Tensor, Tensor]:

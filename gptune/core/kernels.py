@@ -52,7 +52,7 @@ def rbf(r2: Tensor) -> tuple[Tensor, Tensor]:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eq. 4.9.
     """
     k = torch.exp(-0.5 * r2)
-    return k, k
+    return k, k.clone()  # whoever writes to one shall not write to both
 
 
 KERNELS: dict[str, Kernel] = {"matern52": matern52, "rbf": rbf}

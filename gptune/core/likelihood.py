@@ -1,8 +1,10 @@
 """The surrogate's hyperparameters and how well they explain the data."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,14 +124,25 @@ def covariance(data: TrainingData, hyper: Hyperparameters, form: Form) -> Tensor
 
 def factor(matrix: Tensor) -> Tensor | None:
     """Lower Cholesky factor, with more jitter until there is one; ``None`` if there is none."""
+    lower, sound = factors(matrix.unsqueeze(0))
+    return lower[0] if sound else None
+
+
+def factors(matrices: Tensor) -> tuple[Tensor, bool]:
+    """Lower Cholesky factors with as little jitter as serves all, and whether there are any.
+
+    Args:
+        matrices: Symmetric, shape ``(s, n, n)``.
+    """
     for jitter in JITTERS:
+        raised = matrices.clone() if jitter else matrices
+        raised.diagonal(dim1=-2, dim2=-1).add_(jitter)
         lower: Tensor
-        raised = matrix + torch.diag(torch.full_like(matrix[0], jitter)) if jitter else matrix
         lower, info = torch.linalg.cholesky_ex(raised)
         # What is not finite anywhere spreads to the last pivot.
-        if int(info) == 0 and math.isfinite(float(lower[-1, -1])):
-            return lower
-    return None
+        if not info.any() and bool(lower[:, -1, -1].isfinite().all()):
+            return lower, True
+    return matrices, False
 
 
 def profiled_mean(inverse: Tensor, y: Tensor) -> Tensor:
@@ -142,10 +155,10 @@ def profiled_mean(inverse: Tensor, y: Tensor) -> Tensor:
 class Outcome:
     """Values as the GP sees them: warped and standardised, with the Jacobian of both."""
 
-    value: Tensor  # shape (n,)
-    log_jacobian: Tensor  # sum over the values, shape ()
-    by_parameter: Tensor  # d value / d warp, shape (n,)
-    log_jacobian_by_parameter: Tensor  # shape ()
+    value: Tensor  # shape (s, n)
+    log_jacobian: Tensor  # sum over the values, shape (s,)
+    by_parameter: Tensor  # d value / d warp, but for what all values share, shape (s, n)
+    log_jacobian_by_parameter: Tensor  # shape (s,)
 
 
 def outcome(bent: Bent, parameter: Tensor) -> Outcome:
@@ -153,20 +166,20 @@ def outcome(bent: Bent, parameter: Tensor) -> Outcome:
 
     Args:
         bent: A warp bound to the values.
-        parameter: Of the warp, shape ``()``.
+        parameter: Of the warp, shape ``(s,)``.
     """
-    made = bent(parameter)
-    size = len(made.value)
-    centered = made.value - made.value.mean()
-    deviation = (centered @ centered / size).sqrt().clamp_min(1e-12)
-    value = centered / deviation
-    stretch = (value @ made.by_parameter) / size / deviation  # d log deviation / d parameter
+    made = bent(parameter.unsqueeze(-1))
+    size = made.value.shape[-1]
+    centered = made.value - made.value.mean(-1, keepdim=True)
+    deviation = centered.square().mean(-1).sqrt().clamp_min(1e-12)
+    value = centered / deviation.unsqueeze(-1)
+    stretch = (value * made.by_parameter).mean(-1) / deviation  # d log deviation / d parameter
     return Outcome(
         value=value,
-        log_jacobian=made.log_slope.sum() - size * deviation.log(),
+        log_jacobian=made.log_slope.sum(-1) - size * deviation.log(),
         # The part that all share is the mean's to take up.
-        by_parameter=made.by_parameter / deviation - value * stretch,
-        log_jacobian_by_parameter=made.log_slope_by_parameter.sum() - size * stretch,
+        by_parameter=made.by_parameter / deviation.unsqueeze(-1) - value * stretch.unsqueeze(-1),
+        log_jacobian_by_parameter=made.log_slope_by_parameter.sum(-1) - size * stretch,
     )
 
 
@@ -180,72 +193,114 @@ class LogPosterior:
 
     Args:
         data: Standardised training data, n observations.
-        form: What is fitted.
+        form: What is fitted; its warp is that of every row, unless ``warps`` says otherwise.
+        warps: The warp of each row; several families are fitted in lock step, for on few
+            observations a call costs more than its arithmetic.
 
     Source:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eq. 5.8 and 5.9.
     """
 
-    def __init__(self, data: TrainingData, form: Form) -> None:
-        self._data, self._form, self._d = data, form, data.x.shape[-1]
+    def __init__(self, data: TrainingData, form: Form, warps: Sequence[str] = ()) -> None:
+        self._data, self._d = data, data.x.shape[-1]
         self._kernel = KERNELS[form.kernel]
-        self._center, self._scale = prior(self._d, form)
+        self._warps = np.array(warps or [form.warp])
+        self._bent = {w: WARPS[w].bind(data.y) for w in dict.fromkeys(self._warps) if w != "none"}
+        tables = [prior(self._d, replace(form, warp=str(warp))) for warp in self._warps]
+        self._center = torch.stack([center for center, _ in tables])
+        self._scale = torch.stack([scale for _, scale in tables])
         self._given_noise = (data.noise + NOISE_FLOOR) / data.weight
         self._size = len(data) * math.log(2 * math.pi)
         self._gap = self._fade = None
-        self._bent: Bent | None = None
-        if form.warp != "none":
-            self._bent = WARPS[form.warp].bind(data.y)
         if form.fits_half_life:
             self._gap = (data.age.unsqueeze(-1) - data.age).abs() * LN2
         elif data.half_life is not None:
             self._fade = time_correlation(data.age, data.age, data.half_life)
 
-    def __call__(self, theta: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Give the height and the gradient.
+    def __call__(self, theta: Tensor, rows: Sequence[int] = (0,)) -> tuple[Tensor, Tensor]:
+        """Give the heights and the gradients.
 
         Args:
-            theta: As `Hyperparameters.pack` writes them, shape ``(p,)``.
+            theta: As `Hyperparameters.pack` writes them, shape ``(s, p)``.
+            rows: Whose warps and priors hold, in order, shape ``(s,)``.
 
         Returns:
-            The height, shape ``()``, and the gradient, shape ``(p,)``; ``None`` when K has no
-            Cholesky factor.
+            The heights, shape ``(s,)``, and the gradients, shape ``(s, p)``; heights of minus
+            infinity where a covariance has no Cholesky factor.
         """
         d, natural = self._d, theta.exp()
-        scaled = self._data.x / natural[:d]
+        scaled = self._data.x / natural[:, None, :d]  # (s, n, d)
         r2 = square_distances(scaled, scaled)
-        r2.fill_diagonal_(0.0)
+        r2.diagonal(dim1=-2, dim2=-1).zero_()
         signal, slope = self._kernel(r2)
-        fade = self._fade if self._gap is None else torch.exp(self._gap / -natural[d + 1])
+        fade = self._fade
+        if self._gap is not None:
+            fade = torch.exp(self._gap / -natural[:, d + 1, None, None])
         if fade is not None:
             signal, slope = signal * fade, slope * fade
-        noise = natural[d] / self._data.weight
-        lower = factor(signal + torch.diag(noise + self._given_noise))
-        if lower is None:
-            return None
+        noise = natural[:, d, None] / self._data.weight  # (s, n)
+        signal.diagonal(dim1=-2, dim2=-1).add_(noise + self._given_noise)
+        lower, sound = factors(signal)
+        if not sound:
+            return self._one_by_one(theta, rows)
+        value, jacobian, by_parameter, jacobian_slope = self._outcomes(theta[:, -1], rows)
         inverse = torch.cholesky_inverse(lower)
-        seen = outcome(self._bent, theta[-1]) if self._bent is not None else None
-        value = self._data.y if seen is None else seen.value
-        residual = value - profiled_mean(inverse, value)
-        weights = inverse @ residual
-        height = -0.5 * (residual @ weights + self._size) - lower.diagonal().log().sum()
-        pull = 0.5 * (torch.outer(weights, weights) - inverse)  # (n, n)
-        gradient = torch.empty_like(theta)
-        gradient[:d] = _by_lengthscale(scaled, pull * slope)
-        gradient[d] = pull.diagonal() @ noise
+        ones = inverse.sum(-1)  # K^-1 1
+        mean = (ones * value).sum(-1) / ones.sum(-1)
+        residual = value - mean.unsqueeze(-1)
+        weights = (inverse @ residual.unsqueeze(-1)).squeeze(-1)
+        height = -0.5 * ((residual * weights).sum(-1) + self._size) + jacobian
+        height = height - lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        pull = 0.5 * (weights.unsqueeze(-1) * weights.unsqueeze(-2) - inverse)  # (s, n, n)
+        parts = [_by_lengthscale(scaled, pull * slope)]
+        parts.append((pull.diagonal(dim1=-2, dim2=-1) * noise).sum(-1, keepdim=True))
         if self._gap is not None:
-            gradient[d + 1] = (pull * signal * self._gap).sum() / natural[d + 1]
-        if seen is not None:
-            height = height + seen.log_jacobian
-            gradient[-1] = seen.log_jacobian_by_parameter - weights @ seen.by_parameter
-        away = (theta - self._center) / self._scale
-        return height - 0.5 * (away @ away), gradient - away / self._scale
+            by_time = (pull * signal * self._gap).sum((-2, -1)) / natural[:, d + 1]
+            parts.append(by_time.unsqueeze(-1))
+        if by_parameter is not None:
+            by_warp = jacobian_slope - (weights * by_parameter).sum(-1)
+            parts.append(by_warp.unsqueeze(-1))
+        scale = self._scale[rows]
+        away = (theta - self._center[rows]) / scale
+        return height - 0.5 * away.square().sum(-1), torch.cat(parts, dim=-1) - away / scale
+
+    def _outcomes(
+        self, parameter: Tensor, rows: Sequence[int]
+    ) -> tuple[Tensor, Tensor | float, Tensor | None, Tensor | float]:
+        """The values of each row as the GP sees them, and what `Outcome` holds beside."""
+        if not self._bent:
+            return self._data.y.expand(len(parameter), -1), 0.0, None, 0.0
+        made, warps = [], self._warps[list(rows)]
+        for warp, bent in self._bent.items():
+            mine = torch.from_numpy(np.flatnonzero(warps == warp))
+            if len(mine):
+                made.append(outcome(bent, parameter[mine]))
+        return (
+            torch.cat([one.value for one in made]),
+            torch.cat([one.log_jacobian for one in made]),
+            torch.cat([one.by_parameter for one in made]),
+            torch.cat([one.log_jacobian_by_parameter for one in made]),
+        )
+
+    def _one_by_one(self, theta: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Where a covariance has no factor: the others shall not suffer for it."""
+        if len(theta) == 1:
+            return torch.full_like(theta[:, 0], -torch.inf), torch.zeros_like(theta)
+        alone = [self(theta[i : i + 1], rows[i : i + 1]) for i in range(len(theta))]
+        return torch.cat([h for h, _ in alone]), torch.cat([g for _, g in alone])
 
 
 def _by_lengthscale(scaled: Tensor, weight: Tensor) -> Tensor:
-    """Sum ``weight_ab (s_aj - s_bj)**2`` over all pairs, shape ``(d,)``; the weight is symmetric.
+    """Sum ``weight_ab (x_aj - x_bj)**2`` over all pairs; the weight is symmetric.
 
-    Two matrix products instead of a tensor of all gaps: ``2 s_j' (diag(rows) - W) s_j``.
+    Two matrix products instead of a tensor of all gaps: ``2 x_j' (diag(rows) - W) x_j``.
+
+    Args:
+        scaled: Places, shape ``(s, n, d)``.
+        weight: Of each pair, shape ``(s, n, n)``.
+
+    Returns:
+        Shape ``(s, d)``.
     """
-    rows = weight.sum(1, keepdim=True)
-    return 2.0 * (scaled * (rows * scaled - weight @ scaled)).sum(0)
+    rows = weight.sum(-1, keepdim=True)
+    return 2.0 * (scaled * (rows * scaled - weight @ scaled)).sum(-2)

@@ -186,7 +186,9 @@ class Proposer:
         """Say why the next proposal is drawn by chance, as a source; ``None`` if it is not."""
         if self._config.algorithm == "random":
             return "random"
-        return "startup" if self._trials < self._config.startup_trials else None
+        wanted = self._config.startup_trials
+        starting = self._trials < wanted and len(self._history.places.unique(dim=0)) < wanted
+        return "startup" if starting else None
 
     def _fit(self) -> Fit | None:
         config = self._config

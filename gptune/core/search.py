@@ -183,7 +183,7 @@ def _climb(
         owner = torch.cat([owner, owner[best : best + 1].expand(len(ends))])
     else:
         ends, heights = ascend(
-            lambda x: score.slopes(x) or (score.values(x), torch.zeros_like(x)),
+            lambda x, _: score.slopes(x) or (score.values(x), torch.zeros_like(x)),
             places,
             box,
             hunt.scale.clamp_max(1.0),

@@ -220,4 +220,5 @@ def warped(data: TrainingData, hyper: Hyperparameters, form: Form) -> TrainingDa
     """Replace standardised values by what the GP sees of them."""
     if hyper.warp is None:
         return data
-    return replace(data, y=outcome(WARPS[form.warp].bind(data.y), hyper.warp).value)
+    seen = outcome(WARPS[form.warp].bind(data.y), hyper.warp.reshape(1))
+    return replace(data, y=seen.value[0])
