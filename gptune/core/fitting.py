@@ -1,11 +1,14 @@
 """Fit the surrogate's hyperparameters: warm from the last fit, now and then anew.
 
-A fit climbs the log posterior of the hyperparameters from the last ones. Every ``AGAIN``
-observations it also starts where all is noise, and tries both families of warps; every ``ANEW``
-observations it starts at the prior's mode too. The number of evaluations is bounded, and so is
-the cost for many observations: beyond ``MANY`` the hyperparameters are fitted to the ``HALF`` best
-and ``HALF`` others drawn by chance, and beyond ``MOST`` the posterior is conditioned on the best
-and the newest only. A proposal at n = 1000 costs some four times one at n = 300.
+A fit climbs the log posterior of the hyperparameters from the last ones. Every fifth observation
+(beyond ``EARLY``, every tenth) it also starts where all is noise, and tries both families of
+warps; every tenth it starts at the prior's mode too. All starts climb in lock step, and the
+number of evaluations is bounded.
+
+So is the cost for many observations: several starts climb on at most ``COARSE`` of them, and the
+best end climbs on with the others; beyond ``MANY`` the hyperparameters are fitted to the best half
+of ``SAMPLE`` and as many others, drawn by chance, and beyond ``MOST`` the posterior is conditioned
+on the best half and the newest of the rest only.
 """
 
 from collections.abc import Callable
@@ -21,12 +24,12 @@ from gptune.core.likelihood import Form, Hyperparameters, LogPosterior, prior, p
 from gptune.core.space import cube
 from gptune.core.surrogate import Surrogate, condition, warped
 
-AGAIN, ANEW = 5, 10  # [observations]
+AGAIN, ANEW, EARLY = 5, 10, 50  # [observations]
 EVALUATIONS = 60  # of the likelihood a start
-MANY, HALF, MOST = 300, 128, 1000  # [observations]
+COARSE, MANY, SAMPLE, MOST = 100, 300, 256, 1000  # [observations]
 NOISY = 0.3  # variance at the start where all is noise [standardised units, squared]
 MARGIN = 3.0  # by which LogGap must explain the data better than Yeo-Johnson [nats]
-WARM, ALL = 1e-5, 1e-7  # relative gain of height at which a climb ends: a plain one, a due one
+WARM, ALL = 1e-4, 1e-6  # relative gain of height at which a climb ends: a plain one, a due one
 LOG_BOUNDS = ((-5.0, 4.0), (-13.0, 2.0))  # of log lengthscale and log noise: beyond, all is flat
 TIME_BOUNDS, WARP_BOUNDS = (0.0, 7.0), {"yeo_johnson": (-2.0, 4.0), "log_gap": (-2.0, 8.0)}
 
@@ -97,20 +100,33 @@ def fit(
     data = data.prepared()
     if len(data) > MOST:
         data = data.subset(_best_and_newest(data, MOST))
-    sample = data.subset(_best_and_others(data, count)) if len(data) > MANY else data
+    sample = _thinned(data, MANY, SAMPLE, count)
     may_warp = warps and not bool(data.noise.any()) and bool(data.y.any()) and len(data) > 2
     families = ("yeo_johnson", "log_gap") if may_warp else ("none",)
     if last is not None and len(last.theta) != _size(data, _with(form, last.warp)):
         last = None
-    again = last is None or last.warp not in families or count // AGAIN != last.count // AGAIN
-    tried = families if again or last is None else (last.warp,)
+    if last is not None and last.warp in families and not _is_due(count, last.count):
+        known = [(_with(form, last.warp), _read(last, form))]
+        return _condition(data, form, _climb(sample, known, WARM, expired), last, count)
     starts = [
         (_with(form, warp), start)
-        for warp in tried
-        for start in _starts(data, _with(form, warp), last, count, again=again)
+        for warp in families
+        for start in _starts(data, _with(form, warp), last, count)
     ]
-    ends = _climb(sample, starts, ALL if again else WARM, expired)
+    coarse = _thinned(sample, COARSE, COARSE, count)
+    ends = sorted(_climb(coarse, starts, ALL, expired), key=_rank, reverse=True)
+    if coarse is not sample and ends:
+        ends = _climb(sample, [(ends[0].form, ends[0].hyper)], WARM, expired) + ends
     return _condition(data, form, ends, last, count)
+
+
+def _is_due(count: int, before: int) -> bool:
+    period = AGAIN if count <= EARLY else ANEW
+    return count // period != before // period
+
+
+def _read(last: Fitted, form: Form) -> Hyperparameters:
+    return Hyperparameters.unpack(cube(list(last.theta)), _with(form, last.warp))
 
 
 def _with(form: Form, warp: str) -> Form:
@@ -122,17 +138,14 @@ def _size(data: TrainingData, form: Form) -> int:
 
 
 def _starts(
-    data: TrainingData, form: Form, last: Fitted | None, count: int, *, again: bool
+    data: TrainingData, form: Form, last: Fitted | None, count: int
 ) -> list[Hyperparameters]:
-    """List where to begin: at the last fit; when it is time, in noise and at the prior's mode."""
+    """List where to begin: at the last fit, in noise, and when it is time at the prior's mode."""
     cold = prior_mode(data.x.shape[-1], form)
     if last is None:
         return [cold, _noisy(cold)]
-    then = Form(form.kernel, last.warp, form.fits_half_life)
-    known = Hyperparameters.unpack(cube(list(last.theta)), then)
+    known = _read(last, form)
     warm = known if last.warp == form.warp else known.adapt(form)
-    if not again:
-        return [warm]
     anew = count // ANEW != last.count // ANEW
     return [warm, _noisy(warm), cold] if anew else [warm, _noisy(warm)]
 
@@ -145,13 +158,11 @@ def _noisy(hyper: Hyperparameters) -> Hyperparameters:
 def _condition(
     data: TrainingData, form: Form, ends: list[_Climb], last: Fitted | None, count: int
 ) -> Fit | None:
-    """Condition on all data at the best end that allows it."""
-    ranked = sorted(ends, key=_rank, reverse=True)
-    tries = [(end.form, end.hyper) for end in ranked]
+    """Condition on all data at the first end that allows it."""
+    tries = [(end.form, end.hyper) for end in ends]
     plain = _with(form, "none")
     if last is not None:
-        then = Form(form.kernel, last.warp, form.fits_half_life)
-        tries.append((then, Hyperparameters.unpack(cube(list(last.theta)), then)))
+        tries.append((_with(form, last.warp), _read(last, form)))
     tries.append((plain, prior_mode(data.x.shape[-1], plain)))
     for chosen, hyper in tries:
         surrogate = condition(warped(data, hyper, chosen), hyper, chosen)
@@ -172,12 +183,15 @@ def _best_and_newest(data: TrainingData, most: int) -> Tensor:
     return torch.cat([best, rest[-(most - most // 2) :]]).sort().values
 
 
-def _best_and_others(data: TrainingData, count: int) -> Tensor:
-    """Indices of the ``HALF`` best and of as many others, drawn by chance but for ``count``."""
+def _thinned(data: TrainingData, many: int, kept: int, count: int) -> TrainingData:
+    """Keep the best half of ``kept`` and as many others by chance, if there are over ``many``."""
+    if len(data) <= many:
+        return data
     order = data.y.argsort(descending=True, stable=True)
-    generator = torch.Generator("cpu").manual_seed(count // AGAIN)
-    drawn = torch.randperm(len(order) - HALF, generator=generator, device="cpu")[:HALF]
-    return torch.cat([order[:HALF], order[HALF:][drawn]]).sort().values
+    generator = torch.Generator("cpu").manual_seed(count // ANEW)  # the same for a while: warm
+    others = order[kept // 2 :]
+    drawn = torch.randperm(len(others), generator=generator, device="cpu")[: kept - kept // 2]
+    return data.subset(torch.cat([order[: kept // 2], others[drawn]]).sort().values)
 
 
 def _climb(

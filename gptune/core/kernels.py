@@ -38,11 +38,10 @@ def matern52(r2: Tensor) -> tuple[Tensor, Tensor]:
     Source:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eq. 4.17.
     """
-    # The floor keeps a criterion's gradient finite where two places coincide.
-    r = (5.0 * r2).clamp_min(1e-30).sqrt()
+    r = (5.0 * r2).sqrt()
     fading = torch.exp(-r)
     slope = (1.0 + r) * fading
-    return slope + (5.0 / 3.0) * r2 * fading, (5.0 / 3.0) * slope
+    return torch.addcmul(slope, r2, fading, value=5.0 / 3.0), (5.0 / 3.0) * slope
 
 
 def rbf(r2: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,8 +57,11 @@ def rbf(r2: Tensor) -> tuple[Tensor, Tensor]:
 KERNELS: dict[str, Kernel] = {"matern52": matern52, "rbf": rbf}
 
 
+FLOOR = 1e-30  # of a squared distance: keeps a criterion's gradient finite where places coincide
+
+
 def square_distances(x: Tensor, z: Tensor) -> Tensor:
-    """Squared distances through one matrix product, never negative.
+    """Squared distances through one matrix product, never below ``FLOOR``.
 
     Args:
         x: Places divided by the lengthscales, shape ``(..., m, d)``.
@@ -68,9 +70,9 @@ def square_distances(x: Tensor, z: Tensor) -> Tensor:
     Returns:
         Shape ``(..., m, n)``; exact to some 1e-16 of the largest squared coordinate.
     """
-    own, other = x.square().sum(-1, keepdim=True), z.square().sum(-1).unsqueeze(-2)
-    product = x @ z.mT
-    return (own + other - 2.0 * product).clamp_min(0.0)
+    other = z.square().sum(-1).unsqueeze(-2)
+    own = other.mT if x is z else x.square().sum(-1, keepdim=True)
+    return torch.sub(own + other, x @ z.mT, alpha=2.0).clamp_min(FLOOR)
 
 
 def time_correlation(then: Tensor, now: Tensor, half_life: Tensor | float) -> Tensor:

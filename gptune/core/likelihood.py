@@ -11,7 +11,7 @@ from torch import Tensor
 from gptune.core.history import HALF_LIFE, TrainingData
 from gptune.core.kernels import KERNELS, LN2, square_distances, time_correlation
 from gptune.core.space import cube
-from gptune.core.transforms import WARPS, Bent
+from gptune.core.transforms import WARPS, Array, Bent
 
 NOISE_FLOOR = 1e-6  # [standardised units, squared]
 JITTERS = (0.0, 1e-8, 1e-6, 1e-4, 1e-3)  # tried in turn until the covariance has a Cholesky factor
@@ -135,12 +135,14 @@ def factors(matrices: Tensor) -> tuple[Tensor, bool]:
         matrices: Symmetric, shape ``(s, n, n)``.
     """
     for jitter in JITTERS:
-        raised = matrices.clone() if jitter else matrices
-        raised.diagonal(dim1=-2, dim2=-1).add_(jitter)
+        raised = matrices
+        if jitter:
+            raised = matrices.clone()
+            raised.diagonal(dim1=-2, dim2=-1).add_(jitter)
         lower: Tensor
         lower, info = torch.linalg.cholesky_ex(raised)
         # What is not finite anywhere spreads to the last pivot.
-        if not info.any() and bool(lower[:, -1, -1].isfinite().all()):
+        if not info.numpy().any() and np.isfinite(lower[:, -1, -1].numpy()).all():
             return lower, True
     return matrices, False
 
@@ -155,30 +157,30 @@ def profiled_mean(inverse: Tensor, y: Tensor) -> Tensor:
 class Outcome:
     """Values as the GP sees them: warped and standardised, with the Jacobian of both."""
 
-    value: Tensor  # shape (s, n)
-    log_jacobian: Tensor  # sum over the values, shape (s,)
-    by_parameter: Tensor  # d value / d warp, but for what all values share, shape (s, n)
-    log_jacobian_by_parameter: Tensor  # shape (s,)
+    value: Array  # shape (s, n)
+    log_jacobian: Array  # sum over the values, shape (s,)
+    by_parameter: Array  # d value / d warp, but for what all values share, shape (s, n)
+    log_jacobian_by_parameter: Array  # shape (s,)
 
 
-def outcome(bent: Bent, parameter: Tensor) -> Outcome:
+def outcome(bent: Bent, parameter: Array) -> Outcome:
     """Warp standardised values and standardise them again.
 
     Args:
         bent: A warp bound to the values.
         parameter: Of the warp, shape ``(s,)``.
     """
-    made = bent(parameter.unsqueeze(-1))
+    made = bent(parameter[:, None])
     size = made.value.shape[-1]
-    centered = made.value - made.value.mean(-1, keepdim=True)
-    deviation = centered.square().mean(-1).sqrt().clamp_min(1e-12)
-    value = centered / deviation.unsqueeze(-1)
-    stretch = (value * made.by_parameter).mean(-1) / deviation  # d log deviation / d parameter
+    centered = made.value - made.value.sum(-1, keepdims=True) / size
+    deviation = np.maximum(np.sqrt((centered * centered).sum(-1) / size), 1e-12)
+    value = centered / deviation[:, None]
+    stretch = (value * made.by_parameter).sum(-1) / (size * deviation)  # d log dev. / d parameter
     return Outcome(
         value=value,
-        log_jacobian=made.log_slope.sum(-1) - size * deviation.log(),
+        log_jacobian=made.log_slope.sum(-1) - size * np.log(deviation),
         # The part that all share is the mean's to take up.
-        by_parameter=made.by_parameter / deviation.unsqueeze(-1) - value * stretch.unsqueeze(-1),
+        by_parameter=made.by_parameter / deviation[:, None] - value * stretch[:, None],
         log_jacobian_by_parameter=made.log_slope_by_parameter.sum(-1) - size * stretch,
     )
 
@@ -204,12 +206,14 @@ class LogPosterior:
     def __init__(self, data: TrainingData, form: Form, warps: Sequence[str] = ()) -> None:
         self._data, self._d = data, data.x.shape[-1]
         self._kernel = KERNELS[form.kernel]
+        self._y, self._weight = data.y.numpy(), data.weight.numpy()
         self._warps = np.array(warps or [form.warp])
-        self._bent = {w: WARPS[w].bind(data.y) for w in dict.fromkeys(self._warps) if w != "none"}
+        families = [str(w) for w in dict.fromkeys(self._warps) if w != "none"]
+        self._bent = {warp: WARPS[warp].bind(self._y) for warp in families}
         tables = [prior(self._d, replace(form, warp=str(warp))) for warp in self._warps]
-        self._center = torch.stack([center for center, _ in tables])
-        self._scale = torch.stack([scale for _, scale in tables])
-        self._given_noise = (data.noise + NOISE_FLOOR) / data.weight
+        self._center = np.stack([center.numpy() for center, _ in tables])
+        self._scale = np.stack([scale.numpy() for _, scale in tables])
+        self._given_noise = (data.noise.numpy() + NOISE_FLOOR) / self._weight
         self._size = len(data) * math.log(2 * math.pi)
         self._gap = self._fade = None
         if form.fits_half_life:
@@ -228,58 +232,53 @@ class LogPosterior:
             The heights, shape ``(s,)``, and the gradients, shape ``(s, p)``; heights of minus
             infinity where a covariance has no Cholesky factor.
         """
-        d, natural = self._d, theta.exp()
-        scaled = self._data.x / natural[:, None, :d]  # (s, n, d)
-        r2 = square_distances(scaled, scaled)
-        r2.diagonal(dim1=-2, dim2=-1).zero_()
-        signal, slope = self._kernel(r2)
+        d, natural, row = self._d, np.exp(theta.numpy()), list(rows)
+        scaled = self._data.x / torch.from_numpy(natural[:, None, :d])  # (s, n, d)
+        signal, slope = self._kernel(square_distances(scaled, scaled))
         fade = self._fade
         if self._gap is not None:
-            fade = torch.exp(self._gap / -natural[:, d + 1, None, None])
+            fade = torch.exp(self._gap / torch.from_numpy(-natural[:, d + 1, None, None]))
         if fade is not None:
             signal, slope = signal * fade, slope * fade
-        noise = natural[:, d, None] / self._data.weight  # (s, n)
-        signal.diagonal(dim1=-2, dim2=-1).add_(noise + self._given_noise)
+        noise = natural[:, d, None] / self._weight  # (s, n)
+        signal.diagonal(dim1=-2, dim2=-1).add_(torch.from_numpy(noise + self._given_noise))
         lower, sound = factors(signal)
         if not sound:
             return self._one_by_one(theta, rows)
-        value, jacobian, by_parameter, jacobian_slope = self._outcomes(theta[:, -1], rows)
+        seen = self._outcomes(theta.numpy()[:, -1], row)
+        value = self._y[None] if seen is None else seen.value
         inverse = torch.cholesky_inverse(lower)
-        ones = inverse.sum(-1)  # K^-1 1
+        ones = inverse.sum(-1).numpy()  # K^-1 1
+        solved = (inverse @ torch.from_numpy(value).unsqueeze(-1)).squeeze(-1).numpy()
         mean = (ones * value).sum(-1) / ones.sum(-1)
-        residual = value - mean.unsqueeze(-1)
-        weights = (inverse @ residual.unsqueeze(-1)).squeeze(-1)
-        height = -0.5 * ((residual * weights).sum(-1) + self._size) + jacobian
-        height = height - lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        pull = 0.5 * (weights.unsqueeze(-1) * weights.unsqueeze(-2) - inverse)  # (s, n, n)
-        parts = [_by_lengthscale(scaled, pull * slope)]
-        parts.append((pull.diagonal(dim1=-2, dim2=-1) * noise).sum(-1, keepdim=True))
+        weights = solved - mean[:, None] * ones  # K^-1 (value - mean)
+        pivots = lower.diagonal(dim1=-2, dim2=-1).numpy()
+        height = -0.5 * ((value * weights).sum(-1) + self._size) - np.log(pivots).sum(-1)
+        w = torch.from_numpy(weights)
+        pull = w.unsqueeze(-1) * w.unsqueeze(-2) - inverse  # (s, n, n), twice what the slopes need
+        gradient = np.empty_like(natural)
+        gradient[:, :d] = _by_lengthscale(scaled, pull * slope).numpy()
+        own = weights * weights - inverse.diagonal(dim1=-2, dim2=-1).numpy()
+        gradient[:, d] = 0.5 * (own * noise).sum(-1)
         if self._gap is not None:
-            by_time = (pull * signal * self._gap).sum((-2, -1)) / natural[:, d + 1]
-            parts.append(by_time.unsqueeze(-1))
-        if by_parameter is not None:
-            by_warp = jacobian_slope - (weights * by_parameter).sum(-1)
-            parts.append(by_warp.unsqueeze(-1))
-        scale = self._scale[rows]
-        away = (theta - self._center[rows]) / scale
-        return height - 0.5 * away.square().sum(-1), torch.cat(parts, dim=-1) - away / scale
+            by_time = (pull * signal * self._gap).sum((-2, -1)).numpy()
+            gradient[:, d + 1] = 0.5 * by_time / natural[:, d + 1]
+        if seen is not None:
+            height = height + seen.log_jacobian
+            gradient[:, -1] = seen.log_jacobian_by_parameter
+            gradient[:, -1] -= (weights * seen.by_parameter).sum(-1)
+        away = (theta.numpy() - self._center[row]) / self._scale[row]
+        height = height - 0.5 * (away * away).sum(-1)
+        return torch.from_numpy(height), torch.from_numpy(gradient - away / self._scale[row])
 
-    def _outcomes(
-        self, parameter: Tensor, rows: Sequence[int]
-    ) -> tuple[Tensor, Tensor | float, Tensor | None, Tensor | float]:
-        """The values of each row as the GP sees them, and what `Outcome` holds beside."""
-        if not self._bent:
-            return self._data.y.expand(len(parameter), -1), 0.0, None, 0.0
-        made, warps = [], self._warps[list(rows)]
-        for warp, bent in self._bent.items():
-            mine = torch.from_numpy(np.flatnonzero(warps == warp))
-            if len(mine):
-                made.append(outcome(bent, parameter[mine]))
-        return (
-            torch.cat([one.value for one in made]),
-            torch.cat([one.log_jacobian for one in made]),
-            torch.cat([one.by_parameter for one in made]),
-            torch.cat([one.log_jacobian_by_parameter for one in made]),
+    def _outcomes(self, parameter: Array, rows: list[int]) -> Outcome | None:
+        """The values of each row as the GP sees them; ``None`` without warps."""
+        if len(self._bent) < 2:
+            return next((outcome(bent, parameter) for bent in self._bent.values()), None)
+        mine = [(bent, self._warps[rows] == warp) for warp, bent in self._bent.items()]
+        made = [outcome(bent, parameter[own]) for bent, own in mine if own.any()]
+        return Outcome(
+            *(np.concatenate([getattr(m, name) for m in made]) for name in Outcome.__slots__)
         )
 
     def _one_by_one(self, theta: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -291,9 +290,9 @@ class LogPosterior:
 
 
 def _by_lengthscale(scaled: Tensor, weight: Tensor) -> Tensor:
-    """Sum ``weight_ab (x_aj - x_bj)**2`` over all pairs; the weight is symmetric.
+    """Sum half of ``weight_ab (x_aj - x_bj)**2`` over all pairs; the weight is symmetric.
 
-    Two matrix products instead of a tensor of all gaps: ``2 x_j' (diag(rows) - W) x_j``.
+    Two matrix products instead of a tensor of all gaps: ``x_j' (diag(rows) - W) x_j``.
 
     Args:
         scaled: Places, shape ``(s, n, d)``.
@@ -303,4 +302,4 @@ def _by_lengthscale(scaled: Tensor, weight: Tensor) -> Tensor:
         Shape ``(s, d)``.
     """
     rows = weight.sum(-1, keepdim=True)
-    return 2.0 * (scaled * (rows * scaled - weight @ scaled)).sum(-2)
+    return (scaled * (rows * scaled - weight @ scaled)).sum(-2)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from gptune.errors import CriterionError
 
 WIDE, CLOSE = 256, 64  # candidates over the boxes, and near the best place known
 STARTS, EVALUATIONS = 4, 25  # of the climb: the best candidates, half of them close ones
-STILL = 1e-6  # relative gain below which a climb has ended
+STILL = 1e-5  # relative gain below which a climb has ended
 ROUNDS = 6  # of moves to a neighbouring whole number or choice
 LOOKS, ZOOM = 3, 0.2  # closer looks where there is no gradient, each at a fifth of the last one
 GRID = 4096  # points of a finite space that are all looked at
@@ -57,6 +58,23 @@ def sobol(count: int, low: Tensor, high: Tensor, seed: int) -> Tensor:
     return low + unit * (high - low)
 
 
+def shifted_sobol(count: int, low: Tensor, high: Tensor, seed: int) -> Tensor:
+    """Sobol points shifted by chance, modulo one: as even, and ten times quicker to draw.
+
+    Source:
+        Cranley and Patterson (1976), SIAM Journal on Numerical Analysis 13(6).
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    shift = torch.rand(low.numel(), generator=generator, dtype=torch.float64, device="cpu")
+    return low + ((_unshifted(count, low.numel()) + shift) % 1.0) * (high - low)
+
+
+@cache
+def _unshifted(count: int, dimension: int) -> Tensor:
+    zero, one = torch.zeros(2, dimension, dtype=torch.float64, device="cpu")
+    return sobol(count, zero, one + 1.0, seed=0)
+
+
 def evaluate(score: Score, x: Tensor) -> Tensor:
     """Score places, shape ``(m, d)`` -> ``(m,)``; NaN counts as the worst.
 
@@ -93,7 +111,9 @@ def maximise(score: Score, hunt: Hunt) -> tuple[Tensor, float]:
     if not math.isfinite(hunt.space.size) or hunt.space.size > GRID:
         starts = _starts(values, owner >= 0)
         owner = owner % len(hunt.boxes)
-        candidates, values, owner = _climb(score, hunt, candidates[starts], owner[starts])
+        candidates, values, owner = _climb(
+            score, hunt, candidates[starts], values[starts], owner[starts]
+        )
     best = int(values.argmax())
     place, value, box = candidates[best], float(values[best]), hunt.boxes[int(owner[best])]
     for _ in range(ROUNDS if not bool(hunt.space.floats.all()) else 0):
@@ -113,7 +133,7 @@ def _candidates(hunt: Hunt) -> tuple[Tensor, Tensor]:
     finite = hunt.space.size <= GRID
     every = hunt.space.grid() if finite else None
     for index, (low, high) in enumerate(hunt.boxes):
-        wide = sobol(max(CLOSE, WIDE // count), low, high, hunt.seed)
+        wide = shifted_sobol(max(CLOSE, WIDE // count), low, high, hunt.seed)
         corners = torch.stack([low, high])  # a criterion may well be largest at an end of a line
         made = [hunt.space.snap(torch.cat([wide, corners]))]
         if every is not None:
@@ -167,10 +187,9 @@ def _starts(values: Tensor, wide: Tensor) -> Tensor:
 
 
 def _climb(
-    score: Score, hunt: Hunt, places: Tensor, owner: Tensor
+    score: Score, hunt: Hunt, places: Tensor, values: Tensor, owner: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Climb along the real coordinates; give all ends and starts, their values and boxes."""
-    values = evaluate(score, places)
     low = torch.stack([hunt.boxes[i][0] for i in owner.tolist()])
     high = torch.stack([hunt.boxes[i][1] for i in owner.tolist()])
     floats = hunt.space.floats
@@ -207,7 +226,7 @@ def _zoom(score: Score, hunt: Hunt, box: Box, place: Tensor) -> tuple[Tensor, Te
         reach = (high - low) * ZOOM**look / 2
         center = torch.cat(found)[int(torch.cat(heights).argmax())]
         corners = (center - reach).clamp(low, high), (center + reach).clamp(low, high)
-        found.append(sobol(CLOSE, *corners, hunt.seed))
+        found.append(shifted_sobol(CLOSE, *corners, hunt.seed))
         heights.append(evaluate(score, found[-1]))
     return torch.cat(found), torch.cat(heights)
 
@@ -225,7 +244,7 @@ def _step(
     values = evaluate(score, near)
     order = values.argsort(descending=True, stable=True)[:STARTS]
     index = torch.full_like(order, _index_of(hunt, box))
-    ends, heights, _ = _climb(score, hunt, near[order], index)
+    ends, heights, _ = _climb(score, hunt, near[order], values[order], index)
     best = int(heights.argmax())
     return (ends[best], float(heights[best])) if float(heights[best]) > at[1] else None
 

@@ -220,5 +220,5 @@ def warped(data: TrainingData, hyper: Hyperparameters, form: Form) -> TrainingDa
     """Replace standardised values by what the GP sees of them."""
     if hyper.warp is None:
         return data
-    seen = outcome(WARPS[form.warp].bind(data.y), hyper.warp.reshape(1))
-    return replace(data, y=seen.value[0])
+    seen = outcome(WARPS[form.warp].bind(data.y.numpy()), hyper.warp.reshape(1).numpy())
+    return replace(data, y=torch.from_numpy(seen.value[0]))

@@ -3,12 +3,17 @@
 In this order: take the trend out, pull in disasters, standardise, warp.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Array = NDArray[Any]
 
 FAR = 4.0  # how far below the median a value still counts as such [gaps to the worst tenth]
 RIDGE = 1e-3  # pull of the trend's coefficients towards 0, so that two values have a trend too
@@ -76,25 +81,29 @@ def standardise(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (unit - mean) / deviation, mean * largest, deviation * largest
 
 
+# The warps are NumPy's: on so few numbers its operations cost half of torch's, and a fit warps at
+# every evaluation of the likelihood.
+
+
 @dataclass(frozen=True, slots=True)
 class Warped:
     """Warped values, and how they and their Jacobian hang on the warp's one parameter."""
 
-    value: Tensor  # w(z), shape (n,)
-    log_slope: Tensor  # log dw/dz, shape (n,)
-    by_parameter: Tensor  # dw/dp, shape (n,)
-    log_slope_by_parameter: Tensor  # d log(dw/dz) / dp, shape (n,)
+    value: Array  # w(z), shape (s, n)
+    log_slope: Array  # log dw/dz, shape (s, n)
+    by_parameter: Array  # dw/dp, shape (s, n)
+    log_slope_by_parameter: Array  # d log(dw/dz) / dp, shape (s, n)
 
 
 class Bent(Protocol):
     """A warp bound to the values that it bends."""
 
-    def __call__(self, parameter: Tensor) -> Warped:
-        """Warp; ``parameter`` has shape ``()``."""
+    def __call__(self, parameter: Array) -> Warped:
+        """Warp; ``parameter`` has shape ``(s, 1)``."""
         ...
 
-    def unwarp(self, w: Tensor, parameter: Tensor) -> Tensor:
-        """Invert: the values, shape ``(m,)``, whose warp is ``w``, shape ``(m,)``."""
+    def unwarp(self, w: Array, parameter: Array) -> Array:
+        """Invert: the values, shape ``(s, m)``, whose warp is ``w``, shape ``(s, m)``."""
         ...
 
 
@@ -102,7 +111,7 @@ class Bent(Protocol):
 class Warp:
     """A family of rising functions with one parameter, whose prior is a normal."""
 
-    bind: Callable[[Tensor], Bent]  # standardised values, shape (n,), not all the same
+    bind: Callable[[Array], Bent]  # standardised values, shape (n,), not all the same
     center: float  # mean of the parameter's prior
     spread: float  # its deviation
 
@@ -119,31 +128,33 @@ class YeoJohnson:
         Yeo and Johnson (2000), Biometrika 87(4).
     """
 
-    def __init__(self, z: Tensor) -> None:
+    def __init__(self, z: Array) -> None:
         self._positive = z >= 0
-        self._sign = torch.where(self._positive, 1.0, -1.0).to(z)
-        self._t = torch.log1p(z.abs())
+        self._sign = np.where(self._positive, 1.0, -1.0)
+        self._t = np.log1p(np.abs(z))
 
-    def __call__(self, parameter: Tensor) -> Warped:
-        """Warp; ``parameter`` has shape ``()``."""
+    def __call__(self, parameter: Array) -> Warped:
+        """Warp; ``parameter`` has shape ``(s, 1)``."""
         sign, t, power = self._sign, self._t, _powers(parameter, self._positive)
-        grown = torch.expm1(power * t)
+        grown = np.expm1(power * t)
         value = grown / power
         # The mirror image's power is 2 - p: its sign and the mirror's cancel in dw/dp.
         by_parameter = (t * (grown + 1.0) - value) / power
-        return Warped(sign * value, (power - 1.0) * t, by_parameter, sign * t)
+        signed = np.broadcast_to(self._sign * t, value.shape)
+        return Warped(sign * value, (power - 1.0) * t, by_parameter, signed)
 
-    def unwarp(self, w: Tensor, parameter: Tensor) -> Tensor:
+    def unwarp(self, w: Array, parameter: Array) -> Array:
         """Invert; where no value has such a warp, the largest finite one stands."""
         power = _powers(parameter, w >= 0)
-        t = torch.log1p((power * w.abs()).clamp_min(-1.0)) / power
-        return torch.where(w >= 0, 1.0, -1.0).to(w) * torch.expm1(t.clamp(0.0, 700.0))
+        with np.errstate(divide="ignore"):
+            t = np.log1p(np.maximum(power * np.abs(w), -1.0)) / power
+        return np.where(w >= 0, 1.0, -1.0) * np.expm1(np.clip(t, 0.0, 700.0))
 
 
-def _powers(parameter: Tensor, positive: Tensor) -> Tensor:
+def _powers(parameter: Array, positive: Array) -> Array:
     """The power on each value's side of zero; at 0 itself, one nearby, for it divides."""
-    power = torch.where(positive, parameter, 2.0 - parameter)
-    return torch.where(power.abs() < 1e-8, 1e-8, power)
+    power = np.where(positive, parameter, 2.0 - parameter)
+    return np.where(np.abs(power) < 1e-8, 1e-8, power)
 
 
 class LogGap:
@@ -156,25 +167,25 @@ class LogGap:
         z: Standardised values, not all the same, shape ``(n,)``.
     """
 
-    def __init__(self, z: Tensor) -> None:
+    def __init__(self, z: Array) -> None:
         self._best = z.max()
         gaps = self._best - z
-        middle = gaps.median()
+        middle = float(np.median(gaps))
         # Where more than half share the best value, the mean gap stands in.
-        self._gap = middle if bool(middle > 0) else gaps.mean().clamp_min(1e-12)
+        self._gap = middle if middle > 0 else max(float(gaps.mean()), 1e-12)
         self._v = gaps / self._gap
 
-    def __call__(self, parameter: Tensor) -> Warped:
-        """Warp; ``parameter`` has shape ``()``."""
-        c = parameter.exp()
+    def __call__(self, parameter: Array) -> Warped:
+        """Warp; ``parameter`` has shape ``(s, 1)``."""
+        c = np.exp(parameter)
         part = self._v / c
-        log, share = torch.log1p(part), part / (1.0 + part)
-        return Warped(-c * log, -log - self._gap.log(), c * (share - log), share)
+        log, share = np.log1p(part), part / (1.0 + part)
+        return Warped(-c * log, -log - math.log(self._gap), c * (share - log), share)
 
-    def unwarp(self, w: Tensor, parameter: Tensor) -> Tensor:
+    def unwarp(self, w: Array, parameter: Array) -> Array:
         """Invert; ``w`` above zero lies above the best value."""
-        c = parameter.exp()
-        return self._best - self._gap * c * torch.expm1((-w / c).clamp_max(700.0))
+        c = np.exp(parameter)
+        return self._best - self._gap * c * np.expm1(np.minimum(-w / c, 700.0))
 
 
 WARPS = {
