@@ -18,6 +18,7 @@ from gptune.core.likelihood import NOISE_FLOOR, factor
 from gptune.core.surrogate import TINY, Surrogate
 
 LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
+LOWEST, HIGHEST = -1e3, 10.0  # standardised improvements, beyond which series stand for log_h
 FANTASIES = 16  # draws of the unknown values at pending or noisy places
 
 # (means (m, s), deviation (m,), best (s,)) -> value (m,), d/d means (m, s), d/d deviation (m,)
@@ -130,6 +131,10 @@ class ClosedForm:
     belief: Belief
     rule: Rule
 
+    def is_smooth(self, x: Tensor) -> bool:
+        """Say that there are gradients."""
+        return True
+
     def values(self, x: Tensor) -> Tensor:
         """Score places, shape ``(m, d)`` -> ``(m,)``."""
         belief = self.belief
@@ -217,8 +222,9 @@ def upper_confidence_bound(beta: float) -> Rule:
 def log_h(u: Tensor) -> tuple[Tensor, Tensor]:
     """``log(phi(u) + u Phi(u))`` and its slope, exact far below zero, where both vanish.
 
-    With ``R = Phi / phi`` it is ``log phi + log(1 + u R)`` below -1, and beyond -1000, where the
-    sum loses its digits, the series ``log phi - 2 log|u| + log(1 - 3 / u**2)``.
+    With ``R = Phi / phi`` it is ``log phi + log(1 + u R)``. Beyond ``LOWEST``, where that sum loses
+    its digits, the series ``log phi - 2 log|u| + log(1 - 3 / u**2)`` stands for it, and beyond
+    ``HIGHEST`` simply ``log u``.
 
     Args:
         u: Standardised improvement, any shape.
@@ -229,19 +235,15 @@ def log_h(u: Tensor) -> tuple[Tensor, Tensor]:
     Source:
         Ament et al. (2023), arXiv:2310.20708, eq. 14, rewritten.
     """
-    log_phi = -0.5 * u.square() - LOG_ROOT_2PI
-    near = u > -1.0
-    chance = 0.5 * torch.special.erfc(-u / math.sqrt(2.0))
-    inner = torch.where(near, log_phi.exp() + u * chance, torch.ones_like(u))
-    low = u.clamp(-1e3, -1.0)
-    ratio = math.sqrt(math.pi / 2) * torch.special.erfcx(-low / math.sqrt(2.0))
-    rest = 1.0 + low * ratio
-    height = torch.where(near, inner.log(), log_phi + rest.log())
-    slope = torch.where(near, chance / inner, ratio / rest)
-    far = u < -1e3
-    if not bool(far.any()):
+    inner = u.clamp(LOWEST, HIGHEST)
+    ratio = torch.special.erfcx(inner * -(0.5**0.5)) * (math.pi / 2) ** 0.5
+    rest = torch.addcmul(torch.ones_like(inner), inner, ratio)
+    height, slope = rest.log() - (0.5 * inner.square() + LOG_ROOT_2PI), ratio / rest
+    if torch.equal(inner, u):
         return height, slope
-    tail = torch.where(far, u, torch.full_like(u, -1e3))
-    series = log_phi - 2.0 * tail.abs().log() + torch.log1p(-3.0 / tail.square())
-    bend = -tail - 2.0 / tail + 6.0 / (tail**3 - 3.0 * tail)
-    return torch.where(far, series, height), torch.where(far, bend, slope)
+    low, high = u.clamp_max(LOWEST), u.clamp_min(HIGHEST)
+    series = torch.log1p(-3.0 / low.square()) - 2.0 * low.abs().log()
+    series = series - 0.5 * low.square() - LOG_ROOT_2PI
+    bend = 6.0 / (low**3 - 3.0 * low) - low - 2.0 / low
+    height = torch.where(u < LOWEST, series, torch.where(u > HIGHEST, high.log(), height))
+    return height, torch.where(u < LOWEST, bend, torch.where(u > HIGHEST, 1.0 / high, slope))

@@ -171,12 +171,16 @@ BY_NAME: dict[str, Acquisition] = {
 class Score(Protocol):
     """What the search climbs."""
 
+    def is_smooth(self, x: Tensor) -> bool:
+        """Say whether there are gradients at a place, shape ``(1, d)``."""
+        ...
+
     def values(self, x: Tensor) -> Tensor:
         """Score places, shape ``(m, d)`` -> ``(m,)``."""
         ...
 
-    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Score places with gradients ``(m, d)``; ``None`` where there are none."""
+    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Score places with gradients, shape ``(m, d)`` -> ``(m,)``, ``(m, d)``."""
         ...
 
 
@@ -195,15 +199,23 @@ class Traced:
         with torch.no_grad():
             return self._call(x).detach()
 
-    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Score places with gradients; ``None`` if the criterion is not differentiable."""
+    def is_smooth(self, x: Tensor) -> bool:
+        """Say whether the criterion is differentiable, by trying."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             values = self._call(x)
             if not values.requires_grad:
-                return None
+                return False
             (gradient,) = torch.autograd.grad(values.sum(), x, allow_unused=True)
-        return None if gradient is None else (values.detach(), gradient)
+        return gradient is not None
+
+    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Score places with gradients, shape ``(m, d)`` -> ``(m,)``, ``(m, d)``."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            values = self._call(x)
+            (gradient,) = torch.autograd.grad(values.sum(), x)
+        return values.detach(), gradient
 
     def _call(self, x: Tensor) -> Tensor:
         values = torch.as_tensor(self.criterion(x.unsqueeze(-2)), device="cpu")

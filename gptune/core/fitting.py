@@ -25,7 +25,7 @@ from gptune.core.space import cube
 from gptune.core.surrogate import Surrogate, condition, warped
 
 AGAIN, ANEW, EARLY = 5, 10, 50  # [observations]
-EVALUATIONS = 60  # of the likelihood a start
+EVALUATIONS = 30  # of the likelihood a start
 COARSE, MANY, SAMPLE, MOST = 100, 300, 256, 1000  # [observations]
 NOISY = 0.3  # variance at the start where all is noise [standardised units, squared]
 MARGIN = 3.0  # by which LogGap must explain the data better than Yeo-Johnson [nats]

@@ -15,7 +15,7 @@ from gptune.core.space import SearchSpace
 from gptune.errors import CriterionError
 
 WIDE, CLOSE = 256, 64  # candidates over the boxes, and near the best place known
-STARTS, EVALUATIONS = 4, 25  # of the climb: the best candidates, half of them close ones
+STARTS, EVALUATIONS = 4, 16  # of the climb: the best candidates, half of them close ones
 STILL = 1e-5  # relative gain below which a climb has ended
 ROUNDS = 6  # of moves to a neighbouring whole number or choice
 LOOKS, ZOOM = 3, 0.2  # closer looks where there is no gradient, each at a fifth of the last one
@@ -116,7 +116,7 @@ def maximise(score: Score, hunt: Hunt) -> tuple[Tensor, float]:
         )
     best = int(values.argmax())
     place, value, box = candidates[best], float(values[best]), hunt.boxes[int(owner[best])]
-    for _ in range(ROUNDS if not bool(hunt.space.floats.all()) else 0):
+    for _ in range(0 if hunt.space.all_floats else ROUNDS):
         moved = _step(score, hunt, box, (place, value))
         if moved is None or hunt.expired():
             break
@@ -196,13 +196,13 @@ def _climb(
     box = (torch.where(floats, low, places), torch.where(floats, high, places))
     if not bool((box[0] < box[1]).any()) or hunt.expired():
         return places, values, owner
-    if score.slopes(places) is None:
+    if not score.is_smooth(places[:1]):
         best = int(values.argmax())
         ends, heights = _zoom(score, hunt, (box[0][best], box[1][best]), places[best])
         owner = torch.cat([owner, owner[best : best + 1].expand(len(ends))])
     else:
         ends, heights = ascend(
-            lambda x, _: score.slopes(x) or (score.values(x), torch.zeros_like(x)),
+            lambda x, _: score.slopes(x),
             places,
             box,
             hunt.scale.clamp_max(1.0),

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ def cube(values: object) -> Tensor:
     return torch.as_tensor(values, dtype=torch.float64, device="cpu")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SearchSpace:
     """Named parameters, in the order given.
 
@@ -51,7 +52,7 @@ class SearchSpace:
                     f"parameter {name!r}: must be Float, Integer or Categorical, got {parameter!r}"
                 )
 
-    @property
+    @cached_property
     def dimension(self) -> int:
         """Coordinates of the unit cube, d."""
         return sum(_width(parameter) for parameter in self.parameters.values())
@@ -91,7 +92,7 @@ class SearchSpace:
 
     def snap(self, x: Tensor) -> Tensor:
         """Move places to where points are: whole numbers and single choices, shape ``(m, d)``."""
-        if bool(self.floats.all()):
+        if self.all_floats:
             return x
         snapped = x.clone()
         for name, parameter, part in self.columns():
@@ -104,11 +105,16 @@ class SearchSpace:
                 snapped[:, part] = torch.nn.functional.one_hot(chosen, _width(parameter)).to(x)
         return snapped
 
-    @property
+    @cached_property
     def floats(self) -> Tensor:
         """Which coordinates are real numbers' own, bool, shape ``(d,)``."""
         flags = [isinstance(p, Float) for _, p, c in self.columns() for _ in range(c.start, c.stop)]
         return torch.tensor(flags, dtype=torch.bool, device="cpu")
+
+    @cached_property
+    def all_floats(self) -> bool:
+        """Whether all parameters are real numbers."""
+        return all(isinstance(parameter, Float) for parameter in self.parameters.values())
 
     def neighbours(self, x: Tensor) -> Tensor:
         """List the places that differ in one choice, or by a step of one whole number.
@@ -129,7 +135,7 @@ class SearchSpace:
                 rows.append(row)
         return torch.stack(rows) if rows else x.new_zeros(0, len(x))
 
-    @property
+    @cached_property
     def size(self) -> float:
         """How many points there are; infinite with a real parameter."""
         return math.prod(_count(parameter) for parameter in self.parameters.values())
