@@ -90,8 +90,8 @@ class Search(Struct, frozen=True, kw_only=True):
 
     Attributes:
         algorithm: gp | random | none.
-        acquisition: log_ei | log_nei | pi | ucb | thompson; a callable is given to the Tuner
-            instead.
+        acquisition: auto | log_ei | log_nei | pi | ucb | thompson; auto = log_nei where the fit
+            finds noise, else log_ei; a callable is given to the Tuner instead.
         kernel: matern52 | rbf: how smooth the objective is taken to be.
         warp: auto = choose between two families of warps of the objective by the likelihood,
             where no noise variances are given; none.
@@ -102,7 +102,7 @@ class Search(Struct, frozen=True, kw_only=True):
     """
 
     algorithm: Literal["gp", "random", "none"] = "gp"
-    acquisition: Literal["log_ei", "log_nei", "pi", "ucb", "thompson"] = "log_ei"
+    acquisition: Literal["auto", "log_ei", "log_nei", "pi", "ucb", "thompson"] = "log_ei"
     kernel: Literal["matern52", "rbf"] = "matern52"
     warp: Literal["auto", "none"] = "none"
     startup_trials: int = 4
@@ -123,6 +123,7 @@ class Search(Struct, frozen=True, kw_only=True):
 
 
 STUDY = Search(
+    acquisition="auto",
     startup_trials=8,
     joint=True,
     max_observations=1000,

@@ -89,6 +89,29 @@ class NoisyExpectedImprovement:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedImprovement:
+    """Log expected improvement, the noisy one where the fit finds noise.
+
+    Args:
+        noise: Fitted variance above which noise counts [standardised units, squared].
+    """
+
+    noise: float = 0.005  # by measurement: helps where there is noise, changes little elsewhere
+
+    def __call__(self, model: Model, best: Tensor) -> AcquisitionFunction:
+        """Bind the criterion to a fitted model."""
+        return self._chosen(model)(model, best)
+
+    def closed_form(self, surrogate: Surrogate, best: Tensor, pending: Tensor) -> ClosedForm:
+        """Bind to gptune's own surrogate; values at pending places are drawn by chance."""
+        return self._chosen(surrogate).closed_form(surrogate, best, pending)
+
+    def _chosen(self, model: Model) -> LogExpectedImprovement | NoisyExpectedImprovement:
+        is_noisy = isinstance(model, Surrogate) and float(model.hyper.noise) > self.noise
+        return NoisyExpectedImprovement() if is_noisy else LogExpectedImprovement()
+
+
+@dataclass(frozen=True, slots=True)
 class ProbabilityOfImprovement:
     """Score by the log probability of a value above the best posterior mean.
 
@@ -160,6 +183,7 @@ class ThompsonSampling:
 
 
 BY_NAME: dict[str, Acquisition] = {
+    "auto": ExpectedImprovement(),
     "log_ei": LogExpectedImprovement(),
     "log_nei": NoisyExpectedImprovement(),
     "pi": ProbabilityOfImprovement(),

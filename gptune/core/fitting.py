@@ -30,7 +30,9 @@ COARSE, MANY, SAMPLE, MOST = 100, 300, 256, 1000  # [observations]
 NOISY = 0.3  # variance at the start where all is noise [standardised units, squared]
 MARGIN = 3.0  # by which LogGap must explain the data better than Yeo-Johnson [nats]
 WARM, ALL = 1e-4, 1e-6  # relative gain of height at which a climb ends: a plain one, a due one
-LOG_BOUNDS = ((-5.0, 4.0), (-13.0, 2.0))  # of log lengthscale and log noise: beyond, all is flat
+# Of log lengthscale and log noise. A lengthscale below a twentieth makes every point an island, and
+# the search is then held to the planes of the points that it has; beyond the others all is flat.
+LOG_BOUNDS = ((-3.0, 4.0), (-13.0, 2.0))
 TIME_BOUNDS, WARP_BOUNDS = (0.0, 7.0), {"yeo_johnson": (-2.0, 4.0), "log_gap": (-2.0, 8.0)}
 
 Expired = Callable[[], bool]  # whether the time for a proposal is up

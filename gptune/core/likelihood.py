@@ -86,11 +86,11 @@ def prior(dimension: int, form: Form) -> tuple[Tensor, Tensor]:
 
     Source:
         The dimension-scaled prior of Hvarfner et al. (2024), arXiv:2402.02229, moved to shorter
-        lengthscales and lower noise by measurement on sixteen problems. The half-life's median
-        is ``eps = .1`` of Bogunovic et al. (2016), arXiv:1601.06650.
+        lengthscales and to lower but less certain noise by measurement (docs/benchmarks.md). The
+        half-life's median is ``eps = .1`` of Bogunovic et al. (2016), arXiv:1601.06650.
     """
-    center = [math.sqrt(2) + math.log(dimension) / 2 - 3] * dimension + [-6.0]
-    spread = [math.sqrt(3)] * dimension + [1.5]
+    center = [math.sqrt(2) + math.log(dimension) / 2 - 2.5] * dimension + [-6.0]
+    spread = [1.5] * dimension + [2.5]
     if form.fits_half_life:
         center.append(math.log(HALF_LIFE))
         spread.append(1.0)
