@@ -87,7 +87,7 @@ def prior(dimension: int, form: Form) -> tuple[Tensor, Tensor]:
     Source:
         The dimension-scaled prior of Hvarfner et al. (2024), arXiv:2402.02229, moved to shorter
         lengthscales and to lower but less certain noise by measurement (docs/benchmarks.md). The
-        half-life's median is ``eps = .1`` of Bogunovic et al. (2016), arXiv:1601.06650.
+        half-life's prior is as wide as the drifting optima of the same page let it be.
     """
     center = [math.sqrt(2) + math.log(dimension) / 2 - 2.5] * dimension + [-6.0]
     spread = [1.5] * dimension + [2.5]

@@ -187,8 +187,9 @@ class Proposer:
         if self._config.algorithm == "random":
             return "random"
         wanted = self._config.startup_trials
-        starting = self._trials < wanted and len(self._history.places.unique(dim=0)) < wanted
-        return "startup" if starting else None
+        if max(self._trials, min(wanted, self._history.count)) < wanted or self._trials >= wanted:
+            return "startup" if self._trials < wanted else None
+        return "startup" if len(self._history.places.unique(dim=0)) < wanted else None
 
     def _fit(self) -> Fit | None:
         config = self._config

@@ -16,7 +16,7 @@ from torch import Tensor
 Array = NDArray[Any]
 
 FAR = 4.0  # how far below the median a value still counts as such [gaps to the worst tenth]
-RIDGE = 1e-3  # pull of the trend's coefficients towards 0, so that two values have a trend too
+RIDGE = 0.3  # pull of the trend's coefficients towards 0, so that two values have a trend too
 
 
 def detrend(y: Tensor, age: Tensor) -> Tensor:
