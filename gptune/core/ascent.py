@@ -115,7 +115,7 @@ def _step(slopes: Slopes, at: _Climbs, lengths: Array) -> tuple[_Climbs, Array]:
     trial = np.minimum(np.maximum(at.here + at.step[:, None] * way, at.low), at.high)
     move = trial - at.here
     there, slope = _look(slopes, trial, at.rows)
-    gain, hoped = there - at.value, (uphill * move).sum(-1)
+    gain, hoped = there - at.value, row_dot(uphill, move)
     good = (gain >= ENOUGH * hoped) & (gain >= 0)
     curvature = _update(at.curvature, move, at.slope - slope, at.fresh)
     if good.all():
@@ -140,10 +140,10 @@ def _step(slopes: Slopes, at: _Climbs, lengths: Array) -> tuple[_Climbs, Array]:
 def _direction(curvature: Array, uphill: Array, held: Array, scale: Array) -> Array:
     """Quasi-Newton direction along the free coordinates, no longer than ``LONGEST``, ``(k, d)``."""
     way = np.where(held, 0.0, (curvature @ uphill[..., None])[..., 0])
-    climbs = (way * uphill).sum(-1, keepdims=True) > 0
+    climbs = row_dot(way, uphill) > 0
     if not climbs.all():
-        way = np.where(climbs, way, uphill * scale**2)
-    length = np.abs(way / scale).max(-1, keepdims=True)
+        way = np.where(climbs[:, None], way, uphill * scale**2)
+    length = np.maximum.reduce(np.abs(way / scale), axis=-1, keepdims=True)
     return way * np.minimum(1.0, LONGEST / np.maximum(length, 1e-300))
 
 
@@ -152,15 +152,21 @@ def _update(curvature: Array, move: Array, fall: Array, fresh: Array) -> Array:
 
     Where the criterion does not bend downwards along the move, the curvature stays.
     """
-    dot = (move * fall).sum(-1)
-    bends = dot > FLAT * np.sqrt((move * move).sum(-1) * (fall * fall).sum(-1))
+    dot = row_dot(move, fall)
+    bends = dot > FLAT * np.sqrt(row_dot(move, move) * row_dot(fall, fall))
     turned = (curvature @ fall[..., None])[..., 0]
     if fresh.any():  # the first move tells the scale of all others (Nocedal and Wright, eq. 6.20)
-        size = np.maximum((fall * turned).sum(-1), 1e-300)
+        size = np.maximum(row_dot(fall, turned), 1e-300)
         factor = np.where(bends & fresh, dot / size, 1.0)
         curvature, turned = curvature * factor[:, None, None], turned * factor[:, None]
     rho = np.where(bends, 1.0 / np.where(bends, dot, 1.0), 0.0)[:, None, None]
-    weight = 1.0 + rho * (fall * turned).sum(-1)[:, None, None]
+    weight = 1.0 + rho * row_dot(fall, turned)[:, None, None]
     cross = move[..., None] * turned[:, None, :]
     outer = move[..., None] * move[:, None, :]
     return curvature + rho * (weight * outer - cross - cross.swapaxes(-1, -2))
+
+
+def row_dot(a: Array, b: Array) -> Array:
+    """Products row by row, ``(k,)``: one call, where multiplying and summing are two."""
+    product: Array = np.einsum("ij,ij->i", a, b)
+    return product

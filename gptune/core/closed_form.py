@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.quasirandom import SobolEngine
 
 from gptune.core.likelihood import NOISE_FLOOR, factor
 from gptune.core.surrogate import TINY, Surrogate
@@ -82,7 +81,7 @@ def believe_without_noise(surrogate: Surrogate, pending: Tensor | None = None) -
 
 
 def draws(surrogate: Surrogate, x: Tensor) -> Tensor:
-    """Draw values at places jointly from the posterior, quasi-randomly, shape ``(k, s)``.
+    """Draw values at places jointly from the posterior, in mirrored pairs, shape ``(k, s)``.
 
     Args:
         surrogate: The fitted surrogate.
@@ -94,15 +93,8 @@ def draws(surrogate: Surrogate, x: Tensor) -> Tensor:
     lower = factor(spread)
     if lower is None:
         lower = torch.diag(spread.diagonal().clamp_min(TINY).sqrt())
-    k = len(x)
-    if k <= SobolEngine.MAXDIM:
-        seed = int(torch.randint(2**31, (1,), device="cpu"))
-        engine = SobolEngine(k, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
-        unit = engine.draw(FANTASIES, dtype=torch.float64).to("cpu").clamp(1e-6, 1 - 1e-6)
-        normal = torch.special.ndtri(unit)
-    else:
-        normal = torch.randn(FANTASIES, k, dtype=torch.float64, device="cpu")
-    return mean.unsqueeze(-1) + lower @ normal.mT
+    half = torch.randn(len(x), FANTASIES // 2, dtype=torch.float64, device="cpu")
+    return mean.unsqueeze(-1) + lower @ torch.cat([half, -half], dim=-1)
 
 
 def _know(

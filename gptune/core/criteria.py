@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from botorch.acquisition import AcquisitionFunction, qLogNoisyExpectedImprovement
 from botorch.acquisition import LogExpectedImprovement as BotorchLogEI
-from botorch.acquisition.analytic import LogProbabilityOfImprovement as BotorchLogPI
 from botorch.acquisition import UpperConfidenceBound as BotorchUCB
+from botorch.acquisition.analytic import LogProbabilityOfImprovement as BotorchLogPI
 from botorch.acquisition.monte_carlo import MCAcquisitionFunction
 from botorch.models.model import Model
 from torch import Tensor
@@ -83,7 +83,7 @@ class NoisyExpectedImprovement:
         return qLogNoisyExpectedImprovement(model, X_baseline=x, cache_root=False)
 
     def closed_form(self, surrogate: Surrogate, best: Tensor, pending: Tensor) -> ClosedForm:
-        """Bind to gptune's own surrogate, with quasi-random draws of the hidden values."""
+        """Bind to gptune's own surrogate, with mirrored draws of the hidden values."""
         belief = believe_without_noise(surrogate, pending)
         return ClosedForm(belief, closed_form.log_expected_improvement)
 

@@ -25,11 +25,11 @@ from gptune.core.space import cube
 from gptune.core.surrogate import Surrogate, condition, warped
 
 AGAIN, ANEW, EARLY = 5, 10, 50  # [observations]
-EVALUATIONS = 30  # of the likelihood a start
+EVALUATIONS, FEWER = 30, 12  # of the likelihood where several starts are due, and else
 COARSE, MANY, SAMPLE, MOST = 100, 300, 256, 1000  # [observations]
 NOISY = 0.3  # variance at the start where all is noise [standardised units, squared]
 MARGIN = 3.0  # by which LogGap must explain the data better than Yeo-Johnson [nats]
-WARM, ALL = 1e-4, 1e-6  # relative gain of height at which a climb ends: a plain one, a due one
+WARM, ALL = 1e-4, 1e-5  # relative gain of height at which a climb ends: a plain one, a due one
 # Of log lengthscale and log noise. A lengthscale below a twentieth makes every point an island, and
 # the search is then held to the planes of the points that it has; beyond the others all is flat.
 LOG_BOUNDS = ((-3.0, 4.0), (-13.0, 2.0))
@@ -109,16 +109,16 @@ def fit(
         last = None
     if last is not None and last.warp in families and not _is_due(count, last.count):
         known = [(_with(form, last.warp), _read(last, form))]
-        return _condition(data, form, _climb(sample, known, WARM, expired), last, count)
+        return _condition(data, form, _climb(sample, known, (WARM, FEWER), expired), last, count)
     starts = [
         (_with(form, warp), start)
         for warp in families
         for start in _starts(data, _with(form, warp), last, count)
     ]
     coarse = _thinned(sample, COARSE, COARSE, count)
-    ends = sorted(_climb(coarse, starts, ALL, expired), key=_rank, reverse=True)
+    ends = sorted(_climb(coarse, starts, (ALL, EVALUATIONS), expired), key=_rank, reverse=True)
     if coarse is not sample and ends:
-        ends = _climb(sample, [(ends[0].form, ends[0].hyper)], WARM, expired) + ends
+        ends = _climb(sample, [(ends[0].form, ends[0].hyper)], (WARM, FEWER), expired) + ends
     return _condition(data, form, ends, last, count)
 
 
@@ -199,10 +199,13 @@ def _thinned(data: TrainingData, many: int, kept: int, count: int) -> TrainingDa
 def _climb(
     data: TrainingData,
     starts: list[tuple[Form, Hyperparameters]],
-    tolerance: float,
+    until: tuple[float, int],
     expired: Expired,
 ) -> list[_Climb]:
-    """Climb the log posterior from all starts in lock step; give the ends that are sound."""
+    """Climb the log posterior from all starts in lock step; give the ends that are sound.
+
+    Until says the relative gain below which a climb ends, and the most evaluations.
+    """
     form = starts[0][0]
     log_posterior = LogPosterior(data, form, [own.warp for own, _ in starts])
     bounds = [_bounds(data, own) for own, _ in starts]
@@ -214,8 +217,8 @@ def _climb(
             begin.clamp(low, high),
             (low, high),
             prior(data.x.shape[-1], form)[1],
-            evaluations=EVALUATIONS,
-            tolerance=tolerance,
+            evaluations=until[1],
+            tolerance=until[0],
             expired=expired,
         )
     return [

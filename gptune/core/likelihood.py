@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gptune.core.ascent import row_dot
 from gptune.core.history import HALF_LIFE, TrainingData
 from gptune.core.kernels import KERNELS, LN2, square_distances, time_correlation
 from gptune.core.space import cube
@@ -172,16 +173,16 @@ def outcome(bent: Bent, parameter: Array) -> Outcome:
     """
     made = bent(parameter[:, None])
     size = made.value.shape[-1]
-    centered = made.value - made.value.sum(-1, keepdims=True) / size
-    deviation = np.maximum(np.sqrt((centered * centered).sum(-1) / size), 1e-12)
+    centered = made.value - np.add.reduce(made.value, -1, keepdims=True) / size
+    deviation = np.maximum(np.sqrt(row_dot(centered, centered) / size), 1e-12)
     value = centered / deviation[:, None]
-    stretch = (value * made.by_parameter).sum(-1) / (size * deviation)  # d log dev. / d parameter
+    stretch = row_dot(value, made.by_parameter) / (size * deviation)  # d log dev. / d parameter
     return Outcome(
         value=value,
-        log_jacobian=made.log_slope.sum(-1) - size * np.log(deviation),
+        log_jacobian=np.add.reduce(made.log_slope, -1) - size * np.log(deviation),
         # The part that all share is the mean's to take up.
         by_parameter=made.by_parameter / deviation[:, None] - value * stretch[:, None],
-        log_jacobian_by_parameter=made.log_slope_by_parameter.sum(-1) - size * stretch,
+        log_jacobian_by_parameter=np.add.reduce(made.log_slope_by_parameter, -1) - size * stretch,
     )
 
 
@@ -250,25 +251,26 @@ class LogPosterior:
         inverse = torch.cholesky_inverse(lower)
         ones = inverse.sum(-1).numpy()  # K^-1 1
         solved = (inverse @ torch.from_numpy(value).unsqueeze(-1)).squeeze(-1).numpy()
-        mean = (ones * value).sum(-1) / ones.sum(-1)
+        mean = row_dot(ones, value) / np.add.reduce(ones, -1)
         weights = solved - mean[:, None] * ones  # K^-1 (value - mean)
         pivots = lower.diagonal(dim1=-2, dim2=-1).numpy()
-        height = -0.5 * ((value * weights).sum(-1) + self._size) - np.log(pivots).sum(-1)
+        height = -0.5 * (row_dot(value, weights) + self._size)
+        height -= np.add.reduce(np.log(pivots), -1)
         w = torch.from_numpy(weights)
         pull = w.unsqueeze(-1) * w.unsqueeze(-2) - inverse  # (s, n, n), twice what the slopes need
         gradient = np.empty_like(natural)
         gradient[:, :d] = _by_lengthscale(scaled, pull * slope).numpy()
         own = weights * weights - inverse.diagonal(dim1=-2, dim2=-1).numpy()
-        gradient[:, d] = 0.5 * (own * noise).sum(-1)
+        gradient[:, d] = 0.5 * row_dot(own, noise)
         if self._gap is not None:
             by_time = (pull * signal * self._gap).sum((-2, -1)).numpy()
             gradient[:, d + 1] = 0.5 * by_time / natural[:, d + 1]
         if seen is not None:
             height = height + seen.log_jacobian
             gradient[:, -1] = seen.log_jacobian_by_parameter
-            gradient[:, -1] -= (weights * seen.by_parameter).sum(-1)
+            gradient[:, -1] -= row_dot(weights, seen.by_parameter)
         away = (theta.numpy() - self._center[row]) / self._scale[row]
-        height = height - 0.5 * (away * away).sum(-1)
+        height = height - 0.5 * row_dot(away, away)
         return torch.from_numpy(height), torch.from_numpy(gradient - away / self._scale[row])
 
     def _outcomes(self, parameter: Array, rows: list[int]) -> Outcome | None:

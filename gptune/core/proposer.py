@@ -1,6 +1,6 @@
 """The proposer: ask and tell. It wires history, surrogate, trust region, criterion and search."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from gptune.records import Categorical, Observation, Proposal, Request, Scalar, 
 
 SLICE_POINTS = 33  # of the posterior along a knob, kept for the report
 LEAST_FITTED = 2  # observations; below, the surrogate knows nothing
-NUMERICAL = (ArithmeticError, torch.linalg.LinAlgError, NanError, NotPSDError)
+NUMERICAL = (ArithmeticError, torch._C._LinAlgError, NanError, NotPSDError)
 
 
 class Randomness(Protocol):
@@ -316,9 +316,7 @@ class Proposer:
         self._trials, self._region, self._fitted = read.trials, read.region, read.fitted
 
 
-def whole(
-    space: SearchSpace, number: int, pending: tuple[dict[str, Scalar], ...] = ()
-) -> Request:
+def whole(space: SearchSpace, number: int, pending: tuple[dict[str, Scalar], ...] = ()) -> Request:
     """Ask for a point anywhere in the space, as a study does: all parameters free, at once.
 
     Args:

@@ -1,6 +1,5 @@
 """Where is a criterion largest? Candidates over the box, then a climb from the best of them."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -47,6 +46,19 @@ class Hunt:
     taken: Tensor | None = None
     seed: int = 0
     expired: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Places that were scored, m of them."""
+
+    places: Tensor  # shape (m, d)
+    values: Tensor  # shape (m,)
+    owner: Tensor  # which box each lies in, shape (m,)
+
+    def only(self, chosen: Tensor) -> "Found":
+        """Keep some: their indices, or a mask."""
+        return Found(self.places[chosen], self.values[chosen], self.owner[chosen])
 
 
 def sobol(count: int, low: Tensor, high: Tensor, seed: int) -> Tensor:
@@ -105,70 +117,65 @@ def maximise(score: Score, hunt: Hunt) -> tuple[Tensor, float]:
     Raises:
         CriterionError: If the criterion gives nothing usable.
     """
-    candidates, owner = _candidates(hunt)
-    candidates, owner = _untaken(hunt, candidates, owner)
-    values = evaluate(score, candidates)
-    if not math.isfinite(hunt.space.size) or hunt.space.size > GRID:
-        starts = _starts(values, owner >= 0)
-        owner = owner % len(hunt.boxes)
-        candidates, values, owner = _climb(
-            score, hunt, candidates[starts], values[starts], owner[starts]
-        )
-    best = int(values.argmax())
-    place, value, box = candidates[best], float(values[best]), hunt.boxes[int(owner[best])]
+    candidates, owner, wide = _candidates(hunt)
+    found = Found(candidates, evaluate(score, candidates), owner)
+    if hunt.space.size > GRID:
+        found = _climb(score, hunt, found.only(_starts(found.values, wide)))
+    best = int(found.values.argmax())
+    place, value = found.places[best], float(found.values[best])
     for _ in range(0 if hunt.space.all_floats else ROUNDS):
-        moved = _step(score, hunt, box, (place, value))
+        moved = _step(score, hunt, int(found.owner[best]), (place, value))
         if moved is None or hunt.expired():
             break
         place, value = moved
     return place, value
 
 
-def _candidates(hunt: Hunt) -> tuple[Tensor, Tensor]:
-    """Give places to score, and the box of each, shapes ``(m, d)``, ``(m,)``.
+def _candidates(hunt: Hunt) -> tuple[Tensor, Tensor, Tensor]:
+    """Give places to score, the box of each, and whether it is none of the close ones.
 
-    Those near the best place known count their boxes from the other end, ``-1`` being the last.
+    Returns:
+        Shapes ``(m, d)``, ``(m,)`` and ``(m,)``; those taken are left out if others remain.
     """
-    count, places, owner = len(hunt.boxes), [], []
-    finite = hunt.space.size <= GRID
-    every = hunt.space.grid() if finite else None
+    count, places, owner, wide = len(hunt.boxes), [], [], []
     for index, (low, high) in enumerate(hunt.boxes):
-        wide = shifted_sobol(max(CLOSE, WIDE // count), low, high, hunt.seed)
+        spread = shifted_sobol(max(CLOSE, WIDE // count), low, high, hunt.seed)
         corners = torch.stack([low, high])  # a criterion may well be largest at an end of a line
-        made = [hunt.space.snap(torch.cat([wide, corners]))]
-        if every is not None:
-            inside = ((every >= low - SAME) & (every <= high + SAME)).all(-1)
-            made.append(every[inside])
-        places.append(torch.cat(made))
-        owner.append(torch.full_like(places[-1][:, 0], index, dtype=torch.long))
+        kinds = [torch.cat([spread, corners])]
+        if hunt.space.size <= GRID:
+            every = hunt.space.grid
+            kinds[0] = torch.cat([kinds[0], every[_inside(every, (low, high))]])
         if hunt.near is not None:
-            close = _close(hunt, wide, (low, high), max(CLOSE // count, 16))
-            places.append(hunt.space.snap(close))
-            owner.append(torch.full_like(close[:, 0], index - count, dtype=torch.long))
-    return torch.cat(places), torch.cat(owner)
+            kinds.append(_close(hunt, hunt.near, (spread, low, high), max(CLOSE // count, 16)))
+        for kind, made in enumerate(kinds):
+            places.append(hunt.space.snap(made))
+            owner.append(torch.full_like(made[:, 0], index, dtype=torch.long))
+            wide.append(torch.full_like(owner[-1], kind == 0, dtype=torch.bool))
+    all_of = torch.cat(places), torch.cat(owner), torch.cat(wide)
+    free = _is_free(hunt, all_of[0])
+    return (all_of[0][free], all_of[1][free], all_of[2][free]) if bool(free.any()) else all_of
 
 
-def _close(hunt: Hunt, wide: Tensor, box: Box, count: int) -> Tensor:
+def _inside(places: Tensor, box: Box) -> Tensor:
+    return ((places >= box[0] - SAME) & (places <= box[1] + SAME)).all(-1)
+
+
+def _close(hunt: Hunt, near: Tensor, around: tuple[Tensor, Tensor, Tensor], count: int) -> Tensor:
     """Change some coordinates of the best place known a little, shape ``(count, d)``."""
-    near = (hunt.near if hunt.near is not None else wide[0]).clamp(*box)
+    spread, *box = around
+    near = near.clamp(*box)
     generator = torch.Generator("cpu").manual_seed(hunt.seed)
     shape = (count, len(near))
     noise = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
-    spread = torch.where(torch.arange(count, device="cpu") % 2 == 0, *NEAR).unsqueeze(-1)
-    moved = near + noise * spread * hunt.scale.clamp_max(1.0)
-    # Whole numbers and choices have no "a little": theirs are drawn anew.
-    moved = torch.where(hunt.space.floats, moved, wide[:count].repeat(2, 1)[:count])
+    number = torch.arange(count, device="cpu")
+    reach = torch.where(number % 2 == 0, *NEAR).unsqueeze(-1)
+    moved = near + noise * reach * hunt.scale.clamp_max(1.0)
+    if not hunt.space.all_floats:  # whole numbers and choices have no "a little": drawn anew
+        moved = torch.where(hunt.space.floats, moved, spread[number % len(spread)])
     share = min(1.0, 3.0 / len(near))
     chosen = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu") < share
-    chosen[torch.arange(count), torch.arange(count) % len(near)] = True
+    chosen[number, number % len(near)] = True
     return torch.where(chosen, moved, near).clamp(*box)
-
-
-def _untaken(hunt: Hunt, places: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-    if hunt.taken is None or len(hunt.taken) == 0:
-        return places, owner
-    free = _is_free(hunt, places)
-    return (places[free], owner[free]) if bool(free.any()) else (places, owner)
 
 
 def _is_free(hunt: Hunt, places: Tensor) -> Tensor:
@@ -186,20 +193,19 @@ def _starts(values: Tensor, wide: Tensor) -> Tensor:
     return torch.cat([from_wide, from_close]) if len(from_close) else order[:STARTS]
 
 
-def _climb(
-    score: Score, hunt: Hunt, places: Tensor, values: Tensor, owner: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Climb along the real coordinates; give all ends and starts, their values and boxes."""
+def _climb(score: Score, hunt: Hunt, starts: Found) -> Found:
+    """Climb along the real coordinates; give starts and ends."""
+    places, owner = starts.places, starts.owner
     low = torch.stack([hunt.boxes[i][0] for i in owner.tolist()])
     high = torch.stack([hunt.boxes[i][1] for i in owner.tolist()])
     floats = hunt.space.floats
     box = (torch.where(floats, low, places), torch.where(floats, high, places))
     if not bool((box[0] < box[1]).any()) or hunt.expired():
-        return places, values, owner
+        return starts
     if not score.is_smooth(places[:1]):
-        best = int(values.argmax())
+        best = int(starts.values.argmax())
         ends, heights = _zoom(score, hunt, (box[0][best], box[1][best]), places[best])
-        owner = torch.cat([owner, owner[best : best + 1].expand(len(ends))])
+        theirs = owner[best].expand(len(ends))
     else:
         ends, heights = ascend(
             lambda x, _: score.slopes(x),
@@ -210,12 +216,13 @@ def _climb(
             tolerance=STILL,
             expired=hunt.expired,
         )
-        owner = torch.cat([owner, owner])
-    heights = heights.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    free = _is_free(hunt, ends)
-    heights = torch.where(free, heights, torch.full_like(heights, -torch.inf))
-    # An end that is no higher than its start is left out: the start's bits are those of a point.
-    return torch.cat([places, ends]), torch.cat([values, heights]), owner
+        theirs = owner
+    lost = torch.full_like(heights, -torch.inf)
+    heights = torch.where(_is_free(hunt, ends), heights, lost)
+    # Starts come first: where no end is higher, argmax gives the start, with the bits of a point.
+    return Found(
+        torch.cat([places, ends]), torch.cat([starts.values, heights]), torch.cat([owner, theirs])
+    )
 
 
 def _zoom(score: Score, hunt: Hunt, box: Box, place: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,22 +239,17 @@ def _zoom(score: Score, hunt: Hunt, box: Box, place: Tensor) -> tuple[Tensor, Te
 
 
 def _step(
-    score: Score, hunt: Hunt, box: Box, at: tuple[Tensor, float]
+    score: Score, hunt: Hunt, owner: int, at: tuple[Tensor, float]
 ) -> tuple[Tensor, float] | None:
     """Move one whole number or choice if that is better, then climb again; ``None`` if none is."""
-    low, high = box
     near = hunt.space.neighbours(at[0])
-    near = near[((near >= low - SAME) & (near <= high + SAME)).all(-1)]
-    near = near[_is_free(hunt, near)] if len(near) else near
+    near = near[_inside(near, hunt.boxes[owner])]
+    near = near[_is_free(hunt, near)]
     if len(near) == 0:
         return None
     values = evaluate(score, near)
     order = values.argsort(descending=True, stable=True)[:STARTS]
-    index = torch.full_like(order, _index_of(hunt, box))
-    ends, heights, _ = _climb(score, hunt, near[order], values[order], index)
-    best = int(heights.argmax())
-    return (ends[best], float(heights[best])) if float(heights[best]) > at[1] else None
-
-
-def _index_of(hunt: Hunt, box: Box) -> int:
-    return next(i for i, other in enumerate(hunt.boxes) if other[0] is box[0])
+    found = _climb(score, hunt, Found(near, values, torch.full((len(near),), owner)).only(order))
+    best = int(found.values.argmax())
+    value = float(found.values[best])
+    return (found.places[best], value) if value > at[1] else None

@@ -140,8 +140,9 @@ class SearchSpace:
         """How many points there are; infinite with a real parameter."""
         return math.prod(_count(parameter) for parameter in self.parameters.values())
 
+    @cached_property
     def grid(self) -> Tensor:
-        """List all places where points are, shape ``(size, d)``; for small finite spaces."""
+        """All places where points are, shape ``(size, d)``; for small finite spaces."""
         sides = [
             [_encode(name, parameter, value) for value in _all(parameter)]
             for name, parameter in self.parameters.items()

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from gptune.core.history import TrainingData
 from gptune.core.kernels import KERNELS, LN2, square_distances, time_correlation
-from gptune.core.transforms import WARPS
 from gptune.core.likelihood import (
     NOISE_FLOOR,
     Form,
@@ -27,6 +26,7 @@ from gptune.core.likelihood import (
     outcome,
     profiled_mean,
 )
+from gptune.core.transforms import WARPS
 
 TINY = 1e-10  # keeps a variance positive after cancellation [standardised units, squared]
 

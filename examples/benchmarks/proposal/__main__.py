@@ -86,9 +86,7 @@ def measure_latency(effort: Effort, console: Console) -> tuple[dict[str, Any], d
         for rival in ("stock_botorch", "optuna_gp"):
             name = f"{rival}_over_gptune_{case}"
             found[name] = figure(statistics.median(ratios[rival]), "ratio")
-        found[f"gptune_ms_{case}"] = figure(
-            statistics.median(cells["gptune"][case]), "ms", "lower"
-        )
+        found[f"gptune_ms_{case}"] = figure(statistics.median(cells["gptune"][case]), "ms", "lower")
     table = Table(title="CPU time of one more point [ms]: median (least - most) over seeds")
     table.add_column("method")
     for case in latency.CASES:

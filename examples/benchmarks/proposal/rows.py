@@ -75,7 +75,11 @@ def write_rows(file: Path, rows: Iterable[Row]) -> None:
 
 
 def fill(
-    file: Path, jobs: list[Job], run: Callable[[Job], Row], note: Callable[[str], None], workers: int
+    file: Path,
+    jobs: list[Job],
+    run: Callable[[Job], Row],
+    note: Callable[[str], None],
+    workers: int,
 ) -> dict[Job, Row]:
     """Run the jobs that have no row yet, each kept as soon as it is there; give the rows of all.
 

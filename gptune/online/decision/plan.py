@@ -223,9 +223,7 @@ def _tell(
     gain = evidence.gain if evidence else float("nan")
     deviation = evidence.deviation if evidence else None
     noise = None if deviation is None else deviation * deviation  # inf, not OverflowError
-    observation = Observation(
-        point=dict(state.point), value=gain, noise=noise, is_gain=True
-    )
+    observation = Observation(point=dict(state.point), value=gain, noise=noise, is_gain=True)
     success = resolution.action is Action.ACCEPTED if resolution else None
     return Told(observation=observation, success=success)
 
