@@ -163,7 +163,8 @@ def _update(curvature: Array, move: Array, fall: Array, fresh: Array) -> Array:
     weight = 1.0 + rho * row_dot(fall, turned)[:, None, None]
     cross = move[..., None] * turned[:, None, :]
     outer = move[..., None] * move[:, None, :]
-    return curvature + rho * (weight * outer - cross - cross.swapaxes(-1, -2))
+    updated: Array = curvature + rho * (weight * outer - cross - cross.swapaxes(-1, -2))
+    return updated
 
 
 def row_dot(a: Array, b: Array) -> Array:

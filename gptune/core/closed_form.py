@@ -94,7 +94,8 @@ def draws(surrogate: Surrogate, x: Tensor) -> Tensor:
     if lower is None:
         lower = torch.diag(spread.diagonal().clamp_min(TINY).sqrt())
     half = torch.randn(len(x), FANTASIES // 2, dtype=torch.float64, device="cpu")
-    return mean.unsqueeze(-1) + lower @ torch.cat([half, -half], dim=-1)
+    drawn: Tensor = mean.unsqueeze(-1) + lower @ torch.cat([half, -half], dim=-1)
+    return drawn
 
 
 def _know(

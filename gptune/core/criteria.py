@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from botorch.acquisition import AcquisitionFunction, qLogNoisyExpectedImprovement
@@ -79,7 +79,7 @@ class NoisyExpectedImprovement:
 
     def __call__(self, model: Model, best: Tensor) -> AcquisitionFunction:
         """Bind the criterion to a fitted model; ``best`` is not used."""
-        (x,) = model.train_inputs
+        x = cast("tuple[Tensor]", model.train_inputs)[0]
         return qLogNoisyExpectedImprovement(model, X_baseline=x, cache_root=False)
 
     def closed_form(self, surrogate: Surrogate, best: Tensor, pending: Tensor) -> ClosedForm:

@@ -102,24 +102,33 @@ def fit(
     data = data.prepared()
     if len(data) > MOST:
         data = data.subset(_best_and_newest(data, MOST))
-    sample = _thinned(data, MANY, SAMPLE, count)
-    may_warp = warps and not bool(data.noise.any()) and bool(data.y.any()) and len(data) > 2
-    families = ("yeo_johnson", "log_gap") if may_warp else ("none",)
     if last is not None and len(last.theta) != _size(data, _with(form, last.warp)):
         last = None
+    may_warp = warps and not bool(data.noise.any()) and bool(data.y.any()) and len(data) > 2
+    families = ("yeo_johnson", "log_gap") if may_warp else ("none",)
+    sample = _thinned(data, MANY, SAMPLE, count)
+    cold = _with(form, "none")
+    reserve = [(cold, prior_mode(data.x.shape[-1], cold))]
+    if last is not None:
+        reserve.insert(0, (_with(form, last.warp), _read(last, form)))
     if last is not None and last.warp in families and not _is_due(count, last.count):
-        known = [(_with(form, last.warp), _read(last, form))]
-        return _condition(data, form, _climb(sample, known, (WARM, FEWER), expired), last, count)
-    starts = [
-        (_with(form, warp), start)
-        for warp in families
-        for start in _starts(data, _with(form, warp), last, count)
-    ]
-    coarse = _thinned(sample, COARSE, COARSE, count)
+        ends = _climb(sample, reserve[:1], (WARM, FEWER), expired)
+    else:
+        forms = [_with(form, warp) for warp in families]
+        ends = _climb_anew(sample, forms, (last, count), expired)
+    return _condition(data, [(end.form, end.hyper) for end in ends] + reserve, count)
+
+
+def _climb_anew(
+    sample: TrainingData, forms: list[Form], known: tuple[Fitted | None, int], expired: Expired
+) -> list[_Climb]:
+    """Climb from several starts in each form, on few observations; then on with the best."""
+    starts = [(form, start) for form in forms for start in _starts(sample, form, *known)]
+    coarse = _thinned(sample, COARSE, COARSE, known[1])
     ends = sorted(_climb(coarse, starts, (ALL, EVALUATIONS), expired), key=_rank, reverse=True)
-    if coarse is not sample and ends:
-        ends = _climb(sample, [(ends[0].form, ends[0].hyper)], (WARM, FEWER), expired) + ends
-    return _condition(data, form, ends, last, count)
+    if coarse is sample or not ends:
+        return ends
+    return _climb(sample, [(ends[0].form, ends[0].hyper)], (WARM, FEWER), expired) + ends
 
 
 def _is_due(count: int, before: int) -> bool:
@@ -158,19 +167,14 @@ def _noisy(hyper: Hyperparameters) -> Hyperparameters:
 
 
 def _condition(
-    data: TrainingData, form: Form, ends: list[_Climb], last: Fitted | None, count: int
+    data: TrainingData, tries: list[tuple[Form, Hyperparameters]], count: int
 ) -> Fit | None:
-    """Condition on all data at the first end that allows it."""
-    tries = [(end.form, end.hyper) for end in ends]
-    plain = _with(form, "none")
-    if last is not None:
-        tries.append((_with(form, last.warp), _read(last, form)))
-    tries.append((plain, prior_mode(data.x.shape[-1], plain)))
-    for chosen, hyper in tries:
-        surrogate = condition(warped(data, hyper, chosen), hyper, chosen)
+    """Condition on all data at the first hyperparameters that allow it."""
+    for form, hyper in tries:
+        surrogate = condition(warped(data, hyper, form), hyper, form)
         if surrogate is not None and bool(surrogate.factors.weights.isfinite().all()):
             theta = tuple(hyper.pack().tolist())
-            return Fit(surrogate, Fitted(warp=chosen.warp, theta=theta, count=count))
+            return Fit(surrogate, Fitted(warp=form.warp, theta=theta, count=count))
     return None
 
 

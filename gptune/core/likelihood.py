@@ -233,7 +233,7 @@ class LogPosterior:
             The heights, shape ``(s,)``, and the gradients, shape ``(s, p)``; heights of minus
             infinity where a covariance has no Cholesky factor.
         """
-        d, natural, row = self._d, np.exp(theta.numpy()), list(rows)
+        d, natural = self._d, np.exp(theta.numpy())
         scaled = self._data.x / torch.from_numpy(natural[:, None, :d])  # (s, n, d)
         signal, slope = self._kernel(square_distances(scaled, scaled))
         fade = self._fade
@@ -246,16 +246,8 @@ class LogPosterior:
         lower, sound = factors(signal)
         if not sound:
             return self._one_by_one(theta, rows)
-        seen = self._outcomes(theta.numpy()[:, -1], row)
-        value = self._y[None] if seen is None else seen.value
-        inverse = torch.cholesky_inverse(lower)
-        ones = inverse.sum(-1).numpy()  # K^-1 1
-        solved = (inverse @ torch.from_numpy(value).unsqueeze(-1)).squeeze(-1).numpy()
-        mean = row_dot(ones, value) / np.add.reduce(ones, -1)
-        weights = solved - mean[:, None] * ones  # K^-1 (value - mean)
-        pivots = lower.diagonal(dim1=-2, dim2=-1).numpy()
-        height = -0.5 * (row_dot(value, weights) + self._size)
-        height -= np.add.reduce(np.log(pivots), -1)
+        inverse, seen = torch.cholesky_inverse(lower), self._outcomes(theta.numpy()[:, -1], rows)
+        height, weights = self._height(lower, inverse, seen)
         w = torch.from_numpy(weights)
         pull = w.unsqueeze(-1) * w.unsqueeze(-2) - inverse  # (s, n, n), twice what the slopes need
         gradient = np.empty_like(natural)
@@ -266,18 +258,35 @@ class LogPosterior:
             by_time = (pull * signal * self._gap).sum((-2, -1)).numpy()
             gradient[:, d + 1] = 0.5 * by_time / natural[:, d + 1]
         if seen is not None:
-            height = height + seen.log_jacobian
-            gradient[:, -1] = seen.log_jacobian_by_parameter
-            gradient[:, -1] -= row_dot(weights, seen.by_parameter)
-        away = (theta.numpy() - self._center[row]) / self._scale[row]
-        height = height - 0.5 * row_dot(away, away)
-        return torch.from_numpy(height), torch.from_numpy(gradient - away / self._scale[row])
+            by_warp = row_dot(weights, seen.by_parameter)
+            gradient[:, -1] = seen.log_jacobian_by_parameter - by_warp
+        return self._add_prior(theta.numpy(), list(rows), (height, gradient))
 
-    def _outcomes(self, parameter: Array, rows: list[int]) -> Outcome | None:
+    def _height(self, lower: Tensor, inverse: Tensor, seen: Outcome | None) -> tuple[Array, Array]:
+        """The log marginal likelihood, ``(s,)``, and ``K^-1 (values - mean)``, ``(s, n)``."""
+        value = self._y[None] if seen is None else seen.value
+        ones = inverse.sum(-1).numpy()  # K^-1 1
+        solved = (inverse @ torch.from_numpy(value).unsqueeze(-1)).squeeze(-1).numpy()
+        mean = row_dot(ones, np.broadcast_to(value, ones.shape)) / np.add.reduce(ones, -1)
+        weights = solved - mean[:, None] * ones
+        pivots = lower.diagonal(dim1=-2, dim2=-1).numpy()
+        # The weights sum to zero, the mean being at its optimum: the values stand for residuals.
+        misfit = row_dot(np.broadcast_to(value, ones.shape), weights)
+        height = -0.5 * (misfit + self._size) - np.add.reduce(np.log(pivots), -1)
+        return height if seen is None else height + seen.log_jacobian, weights
+
+    def _add_prior(
+        self, theta: Array, rows: list[int], found: tuple[Array, Array]
+    ) -> tuple[Tensor, Tensor]:
+        away, scale = (theta - self._center[rows]) / self._scale[rows], self._scale[rows]
+        height = found[0] - 0.5 * row_dot(away, away)
+        return torch.from_numpy(height), torch.from_numpy(found[1] - away / scale)
+
+    def _outcomes(self, parameter: Array, rows: Sequence[int]) -> Outcome | None:
         """The values of each row as the GP sees them; ``None`` without warps."""
         if len(self._bent) < 2:
             return next((outcome(bent, parameter) for bent in self._bent.values()), None)
-        mine = [(bent, self._warps[rows] == warp) for warp, bent in self._bent.items()]
+        mine = [(bent, self._warps[list(rows)] == warp) for warp, bent in self._bent.items()]
         made = [outcome(bent, parameter[own]) for bent, own in mine if own.any()]
         return Outcome(
             *(np.concatenate([getattr(m, name) for m in made]) for name in Outcome.__slots__)

@@ -8,6 +8,7 @@ import msgspec
 import torch
 from linear_operator.utils.errors import NanError, NotPSDError
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from gptune.configs import Search
 from gptune.core import trust_region
@@ -25,7 +26,7 @@ from gptune.records import Categorical, Observation, Proposal, Request, Scalar, 
 
 SLICE_POINTS = 33  # of the posterior along a knob, kept for the report
 LEAST_FITTED = 2  # observations; below, the surrogate knows nothing
-NUMERICAL = (ArithmeticError, torch._C._LinAlgError, NanError, NotPSDError)
+NUMERICAL = (ArithmeticError, LinAlgError, NanError, NotPSDError)  # what no user can help
 
 
 class Randomness(Protocol):
@@ -167,29 +168,29 @@ class Proposer:
         if self._trials == 0 and (first := prior_centers(self.space, request)):
             return Proposal(point=first, source="startup")
         chance = self._chance()
-        if chance is not None:
-            return self._random(request, chance)
-        made = self._fit()
+        made = None if chance else self._fit()
         if made is None:
-            return self._random(request, "deadline" if self._expired() else "fallback")
+            return self._random(request, chance or ("deadline" if self._expired() else "fallback"))
         self._fitted = made.fitted
         try:
             return self._best(request, made.surrogate)
         except NUMERICAL:
-            return self._random(request, "fallback")
+            pass
         except CriterionError:
             if not isinstance(self._acquisition, HasClosedForm):
-                raise
-            return self._random(request, "fallback")
+                raise  # the user's own mistake; a built-in one met numbers that it cannot bear
+        return self._random(request, "fallback")
 
     def _chance(self) -> str | None:
         """Say why the next proposal is drawn by chance, as a source; ``None`` if it is not."""
         if self._config.algorithm == "random":
             return "random"
         wanted = self._config.startup_trials
-        if max(self._trials, min(wanted, self._history.count)) < wanted or self._trials >= wanted:
-            return "startup" if self._trials < wanted else None
-        return "startup" if len(self._history.places.unique(dim=0)) < wanted else None
+        if self._trials >= wanted:
+            return None
+        # Points that were told from elsewhere, as an earlier study's, serve as well.
+        different = torch.unique(self._history.places, dim=0)
+        return "startup" if len(different) < wanted else None
 
     def _fit(self) -> Fit | None:
         config = self._config

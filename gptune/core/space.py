@@ -97,7 +97,9 @@ class SearchSpace:
         snapped = x.clone()
         for name, parameter, part in self.columns():
             if isinstance(parameter, Integer):
-                whole, which = _whole(parameter, x[:, part.start]).unique(return_inverse=True)
+                whole, which = torch.unique(
+                    _whole(parameter, x[:, part.start]), return_inverse=True
+                )
                 places = [_encode(name, parameter, int(value))[0] for value in whole.tolist()]
                 snapped[:, part.start] = cube(places)[which]
             elif isinstance(parameter, Categorical):

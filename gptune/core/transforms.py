@@ -39,7 +39,8 @@ def detrend(y: Tensor, age: Tensor) -> Tensor:
     centered = y / largest - (y / largest).mean()
     gram = columns.T @ columns + RIDGE * len(y) * torch.eye(2, dtype=y.dtype, device=y.device)
     trend = columns @ torch.linalg.solve(gram, columns.T @ centered)
-    return (y / largest - trend) * largest
+    left: Tensor = (y / largest - trend) * largest
+    return left
 
 
 def winsorise(y: Tensor) -> Tensor:
@@ -148,7 +149,8 @@ class YeoJohnson:
         power = _powers(parameter, w >= 0)
         with np.errstate(divide="ignore"):
             t = np.log1p(np.maximum(power * np.abs(w), -1.0)) / power
-        return np.where(w >= 0, 1.0, -1.0) * np.expm1(np.clip(t, 0.0, 700.0))
+        value: Array = np.where(w >= 0, 1.0, -1.0) * np.expm1(np.clip(t, 0.0, 700.0))
+        return value
 
 
 def _powers(parameter: Array, positive: Array) -> Array:
@@ -185,7 +187,8 @@ class LogGap:
     def unwarp(self, w: Array, parameter: Array) -> Array:
         """Invert; ``w`` above zero lies above the best value."""
         c = np.exp(parameter)
-        return self._best - self._gap * c * np.expm1(np.minimum(-w / c, 700.0))
+        value: Array = self._best - self._gap * c * np.expm1(np.minimum(-w / c, 700.0))
+        return value
 
 
 WARPS = {

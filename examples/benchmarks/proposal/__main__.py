@@ -7,7 +7,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -59,7 +59,7 @@ FULL = Effort(
     seeds=range(FRESH, FRESH + 8),
     decays=list(drift.DECAYS),
     drift_seeds=range(FRESH, FRESH + 24),
-    rows=Path("docs/benchmarks"),
+    rows=Path("docs/benchmarks/proposal"),
 )
 
 
@@ -82,18 +82,17 @@ def measure_latency(effort: Effort, console: Console) -> tuple[dict[str, Any], d
                 ratios.setdefault(method, []).append(mean / means["gptune"])
                 cells.setdefault(method, {}).setdefault(case, []).append(mean)
             shown = "  ".join(f"{name} {mean:.1f}" for name, mean in means.items())
-            console.print(f"latency {case} seed {seed} [ms]: {shown}", highlight=False)
+            console.print(f"latency {case} seed {seed}, in ms: {shown}", highlight=False)
         for rival in ("stock_botorch", "optuna_gp"):
             name = f"{rival}_over_gptune_{case}"
             found[name] = figure(statistics.median(ratios[rival]), "ratio")
         found[f"gptune_ms_{case}"] = figure(statistics.median(cells["gptune"][case]), "ms", "lower")
-    table = Table(title="CPU time of one more point [ms]: median (least - most) over seeds")
+    table = Table(title="CPU time of one more point in ms: median (least - most) over seeds")
     table.add_column("method")
     for case in latency.CASES:
         table.add_column(case, justify="right")
     for method, measured in cells.items():
-        shown = [_spread(measured.get(case, [])) for case in latency.CASES]
-        table.add_row(method, *shown)
+        table.add_row(method, *(_spread(measured.get(case, [])) for case in latency.CASES))
     console.print(table)
     return found, cells
 
@@ -107,7 +106,7 @@ def _spread(values: list[float]) -> str:
 def measure_regret(effort: Effort, console: Console) -> tuple[dict[str, Any], dict[str, Any]]:
     """Compare regrets: mean rank, and the problems where a rival is significantly better."""
     wanted = regret.jobs(effort.methods, effort.tasks, effort.seeds)
-    rows = _rows(effort, "regret.jsonl", wanted, regret.run, console)
+    rows = _rows(effort, wanted, regret.run, console)
     comparisons = regret.compare(rows)
     ranks = regret.mean_ranks(comparisons)
     table = Table(
@@ -126,7 +125,7 @@ def measure_regret(effort: Effort, console: Console) -> tuple[dict[str, Any], di
         table.add_row(one.task, *cells)
     table.add_row("mean rank", *(f"{ranks[method]:.2f}" for method in effort.methods))
     spent = [_mean_seconds(rows, method) for method in effort.methods]
-    table.add_row("CPU time a run [s]", *(f"{seconds:.1f}" for seconds in spent))
+    table.add_row("CPU seconds a run", *(f"{seconds:.1f}" for seconds in spent))
     console.print(table)
     lost = [f"{one.task}: {', '.join(one.lost_to)}" for one in comparisons if one.lost_to]
     console.print(f"significantly worse (*): {'; '.join(lost) or 'nowhere'}")
@@ -152,7 +151,7 @@ def measure_drift(effort: Effort, console: Console) -> tuple[dict[str, Any], dic
         for task in drift.SCENARIOS
         for decay in effort.decays
     ]
-    rows = _rows(effort, "drift.jsonl", wanted, drift.run, console)
+    rows = _rows(effort, wanted, drift.run, console)
     finals: dict[str, dict[str, list[float]]] = {}
     for job, row in rows.items():
         finals.setdefault(job.method, {}).setdefault(job.task, []).append(row.final)
@@ -178,11 +177,13 @@ def _error(values: Sequence[float]) -> float:
     return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
-def _rows(effort: Effort, name: str, wanted: list[Job], run: Any, console: Console) -> Any:
-    note = lambda line: console.print(line, highlight=False)  # noqa: E731
+def _rows(
+    effort: Effort, wanted: list[Job], run: Callable[[Job], Row], console: Console
+) -> dict[Job, Row]:
     if effort.rows is None:
         return {job: run(job) for job in wanted}
-    return fill(effort.rows / name, wanted, run, note, workers=os.cpu_count() or 1)
+    file = effort.rows / f"{run.__module__.rpartition('.')[-1]}.jsonl"
+    return fill(file, wanted, run, lambda line: console.print(line, highlight=False))
 
 
 def versions() -> dict[str, str]:

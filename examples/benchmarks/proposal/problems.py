@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from gptune import Categorical, Float, Integer, SearchSpace
@@ -83,8 +84,7 @@ def ackley(point: Point) -> float:
 
 def rosenbrock(point: Point) -> float:
     x = vector(point)
-    pairs = zip(x, x[1:], strict=False)
-    return sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in pairs)
+    return sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in pairwise(x))
 
 
 def levy(point: Point) -> float:

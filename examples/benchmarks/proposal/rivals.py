@@ -130,41 +130,47 @@ class Turbo1(StockBotorch):
         import gpytorch
         from botorch.exceptions import ModelFittingError
         from botorch.fit import fit_gpytorch_mll
-        from botorch.models import SingleTaskGP
         from botorch.sampling.pathwise import draw_matheron_paths
-        from gpytorch.constraints import Interval
-        from gpytorch.kernels import MaternKernel, ScaleKernel
-        from gpytorch.likelihoods import GaussianLikelihood
         from gpytorch.mlls import ExactMarginalLogLikelihood
 
         x, y = self._x[self._since :], self._y[self._since :]
         z = (y - y.mean()) / y.std().clamp_min(1e-12)
-        d = x.shape[1]
-        kernel = ScaleKernel(
-            MaternKernel(nu=2.5, ard_num_dims=d, lengthscale_constraint=Interval(0.005, 4.0))
-        )
-        likelihood = GaussianLikelihood(noise_constraint=Interval(1e-8, 1e-3))
-        model = SingleTaskGP(x, z, covar_module=kernel, likelihood=likelihood)
+        model = self._model(x, z)
         with gpytorch.settings.max_cholesky_size(float("inf")):
             with suppress(ModelFittingError):  # where all its attempts fail, the last one serves
                 fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-            weights = model.covar_module.base_kernel.lengthscale.squeeze().detach().reshape(-1)
-            weights = weights / weights.mean()
-            weights = weights / weights.prod().pow(1.0 / d)
-            center = x[z.argmax()]
-            low = (center - weights * self._length / 2).clamp(0, 1)
-            high = (center + weights * self._length / 2).clamp(0, 1)
-            count = min(5000, max(2000, 200 * d))
-            engine = SobolEngine(d, scramble=True, seed=self._seed * 1000 + len(self._x))  # type: ignore[no-untyped-call]
-            spread = low + (high - low) * engine.draw(count, dtype=torch.float64)
-            moved = torch.rand(count, d) <= min(20.0 / d, 1.0)
-            stuck = (~moved.any(1)).nonzero().flatten()
-            moved[stuck, torch.randint(0, d, (len(stuck),))] = True
-            candidates = torch.where(moved, spread, center)
+            candidates = self._candidates(model, x[z.argmax()])
             with torch.no_grad():  # a draw of the posterior; jointly at 2000 places takes minutes
                 model.eval()
                 drawn = draw_matheron_paths(model, torch.Size([1]))(candidates)
         return candidates[int(drawn.flatten().argmax())]
+
+    def _model(self, x: Tensor, z: Tensor) -> Any:
+        from botorch.models import SingleTaskGP
+        from gpytorch.constraints import Interval
+        from gpytorch.kernels import MaternKernel, ScaleKernel
+        from gpytorch.likelihoods import GaussianLikelihood
+
+        lengths = Interval(0.005, 4.0)
+        kernel = MaternKernel(nu=2.5, ard_num_dims=x.shape[1], lengthscale_constraint=lengths)
+        likelihood = GaussianLikelihood(noise_constraint=Interval(1e-8, 1e-3))
+        return SingleTaskGP(x, z, covar_module=ScaleKernel(kernel), likelihood=likelihood)
+
+    def _candidates(self, model: Any, center: Tensor) -> Tensor:
+        """Sobol points of the trust region, most of their coordinates left at its center."""
+        d = len(center)
+        weights = model.covar_module.base_kernel.lengthscale.squeeze().detach().reshape(-1)
+        weights = weights / weights.mean()
+        weights = weights / weights.prod().pow(1.0 / d)
+        low = (center - weights * self._length / 2).clamp(0, 1)
+        high = (center + weights * self._length / 2).clamp(0, 1)
+        count = min(5000, max(2000, 200 * d))
+        engine = SobolEngine(d, scramble=True, seed=self._seed * 1000 + len(self._x))  # type: ignore[no-untyped-call]
+        spread = low + (high - low) * engine.draw(count, dtype=torch.float64)
+        moved = torch.rand(count, d) <= min(20.0 / d, 1.0)
+        stuck = (~moved.any(1)).nonzero().flatten()
+        moved[stuck, torch.randint(0, d, (len(stuck),))] = True
+        return torch.where(moved, spread, center)
 
     def tell(self, point: Point, loss: float) -> None:
         known = self._y[self._since :]

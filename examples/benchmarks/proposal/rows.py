@@ -79,7 +79,6 @@ def fill(
     jobs: list[Job],
     run: Callable[[Job], Row],
     note: Callable[[str], None],
-    workers: int,
 ) -> dict[Job, Row]:
     """Run the jobs that have no row yet, each kept as soon as it is there; give the rows of all.
 
@@ -89,7 +88,7 @@ def fill(
     wanted = {(job.method, job.task): job.version for job in jobs}
     rows = {j: r for j, r in rows.items() if wanted.get((j.method, j.task), j.version) == j.version}
     missing = [job for job in jobs if job not in rows]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor() as pool:
         running = [pool.submit(run, job) for job in missing]
         for done, future in enumerate(as_completed(running), start=1):
             row = future.result()
