@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from gptune.core.likelihood import NOISE_FLOOR, factor
 from gptune.core.surrogate import TINY, Surrogate
@@ -110,7 +111,7 @@ def _know(
         fading = torch.exp2(-age / surrogate.half_life)
     lower = factor(k + torch.diag(noise))
     if lower is None:
-        raise ArithmeticError("the covariance with pending places has no Cholesky factor")
+        raise LinAlgError("the covariance with pending places has no Cholesky factor")
     eye = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
     inverse = torch.linalg.solve_triangular(lower, eye, upper=False)
     weights = inverse.mT @ (inverse @ (values - surrogate.factors.mean))

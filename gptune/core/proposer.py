@@ -17,7 +17,7 @@ from gptune.core.fitting import Expired, Fit, Fitted, fit, never
 from gptune.core.history import History
 from gptune.core.likelihood import Form
 from gptune.core.moves import Box, boxes, moves, prior_centers
-from gptune.core.search import Hunt, maximise, sobol
+from gptune.core.search import Hunt, is_free, maximise, sobol
 from gptune.core.space import SearchSpace, cube
 from gptune.core.surrogate import Surrogate
 from gptune.core.trust_region import TrustRegionState
@@ -25,8 +25,9 @@ from gptune.errors import CriterionError
 from gptune.records import Categorical, Observation, Proposal, Request, Scalar, Slice, Told
 
 SLICE_POINTS = 33  # of the posterior along a knob, kept for the report
+DRAWS = 32  # places drawn by chance, of which the first that is not taken is proposed
 LEAST_FITTED = 2  # observations; below, the surrogate knows nothing
-NUMERICAL = (ArithmeticError, LinAlgError, NanError, NotPSDError)  # what no user can help
+NUMERICAL = (LinAlgError, NanError, NotPSDError)  # what no user can help
 
 
 class Randomness(Protocol):
@@ -185,12 +186,7 @@ class Proposer:
         """Say why the next proposal is drawn by chance, as a source; ``None`` if it is not."""
         if self._config.algorithm == "random":
             return "random"
-        wanted = self._config.startup_trials
-        if self._trials >= wanted:
-            return None
-        # Points that were told from elsewhere, as an earlier study's, serve as well.
-        different = torch.unique(self._history.places, dim=0)
-        return "startup" if len(different) < wanted else None
+        return "startup" if self._trials < self._config.startup_trials else None
 
     def _fit(self) -> Fit | None:
         config = self._config
@@ -239,12 +235,13 @@ class Proposer:
         upward = request.upward if startup else ()
         sides = boxes(self.space, request, self._trusted(request), upward)
         low, high = sides[self._trials % len(sides)]
+        unit = torch.rand(DRAWS, len(low), dtype=torch.float64, device="cpu")
         if startup:  # the next point of one scrambled sequence
             zero, one = torch.zeros_like(low), torch.ones_like(low)
-            unit = sobol(self._trials + 1, zero, one, self._randomness.seed(0))[-1]
-        else:
-            unit = torch.rand_like(low)
-        place = self.space.snap((low + unit * (high - low)).unsqueeze(0))[0]
+            unit[0] = sobol(self._trials + 1, zero, one, self._randomness.seed(0))[-1]
+        places = self.space.snap(low + unit * (high - low))
+        free = is_free(places, self._taken(request, self._places(request)))
+        place = places[int(free.to(torch.int8).argmax())]  # the first, if all are taken
         return Proposal(point=moves(self.space, request, place), source=source)
 
     def _trusted(self, request: Request) -> Box:

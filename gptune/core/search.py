@@ -152,7 +152,7 @@ def _candidates(hunt: Hunt) -> tuple[Tensor, Tensor, Tensor]:
             owner.append(torch.full_like(made[:, 0], index, dtype=torch.long))
             wide.append(torch.full_like(owner[-1], kind == 0, dtype=torch.bool))
     all_of = torch.cat(places), torch.cat(owner), torch.cat(wide)
-    free = _is_free(hunt, all_of[0])
+    free = is_free(all_of[0], hunt.taken)
     return (all_of[0][free], all_of[1][free], all_of[2][free]) if bool(free.any()) else all_of
 
 
@@ -178,11 +178,11 @@ def _close(hunt: Hunt, near: Tensor, around: tuple[Tensor, Tensor, Tensor], coun
     return torch.where(chosen, moved, near).clamp(*box)
 
 
-def _is_free(hunt: Hunt, places: Tensor) -> Tensor:
-    """Say which places are not taken: bool, shape ``(m,)``."""
-    if hunt.taken is None or len(hunt.taken) == 0:
+def is_free(places: Tensor, taken: Tensor | None) -> Tensor:
+    """Say which places are not taken: bool, shape ``(m,)`` for ``(m, d)`` and ``(t, d)``."""
+    if taken is None or len(taken) == 0:
         return torch.ones(len(places), dtype=torch.bool, device="cpu")
-    return torch.cdist(places, hunt.taken, p=torch.inf).amin(-1) > SAME
+    return torch.cdist(places, taken, p=torch.inf).amin(-1) > SAME
 
 
 def _starts(values: Tensor, wide: Tensor) -> Tensor:
@@ -218,7 +218,7 @@ def _climb(score: Score, hunt: Hunt, starts: Found) -> Found:
         )
         theirs = owner
     lost = torch.full_like(heights, -torch.inf)
-    heights = torch.where(_is_free(hunt, ends), heights, lost)
+    heights = torch.where(is_free(ends, hunt.taken), heights, lost)
     # Starts come first: where no end is higher, argmax gives the start, with the bits of a point.
     return Found(
         torch.cat([places, ends]), torch.cat([starts.values, heights]), torch.cat([owner, theirs])
@@ -244,7 +244,7 @@ def _step(
     """Move one whole number or choice if that is better, then climb again; ``None`` if none is."""
     near = hunt.space.neighbours(at[0])
     near = near[_inside(near, hunt.boxes[owner])]
-    near = near[_is_free(hunt, near)]
+    near = near[is_free(near, hunt.taken)]
     if len(near) == 0:
         return None
     values = evaluate(score, near)

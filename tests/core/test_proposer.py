@@ -8,15 +8,21 @@ from typing import Any
 
 import pytest
 import torch
+from botorch.acquisition import ProbabilityOfImprovement, qLogExpectedImprovement
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from linear_operator.utils.errors import NanError, NotPSDError
+from msgspec.structs import replace
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from gptune.configs import Decay, Search, TrustRegion
+from gptune.configs import STUDY, Decay, Search, TrustRegion
 from gptune.core import proposer as room
+from gptune.core.closed_form import ClosedForm
 from gptune.core.criteria import UpperConfidenceBound
-from gptune.core.proposer import SLICE_POINTS, Proposer, Seeded
+from gptune.core.proposer import SLICE_POINTS, Proposer, Seeded, whole
 from gptune.core.space import SearchSpace
+from gptune.core.trust_region import MOST
 from gptune.errors import CriterionError, SpaceError
 from gptune.records import (
     Categorical,
@@ -30,6 +36,7 @@ from gptune.records import (
 )
 from tests.strategies import any_float, points_of, spaces
 
+ACQUISITIONS = ["auto", "log_ei", "log_nei", "pi", "ucb", "thompson"]
 SPACE = SearchSpace({"lr": Float(0.1, 10.0, log=True), "aux": Float(0.1, 10.0, log=True)})
 HERE: dict[str, Scalar] = {"lr": 1.0, "aux": 1.0}
 WIDE = {"lr": (0.5, 2.0), "aux": (0.5, 2.0)}
@@ -76,10 +83,12 @@ def searches(draw: st.DrawFn) -> Search:
     kinds = ["none", "weights", "kernel"]
     return Search(
         algorithm=draw(st.sampled_from(["gp", "gp", "random"])),
-        acquisition=draw(st.sampled_from(["log_ei", "ucb", "thompson"])),
+        acquisition=draw(st.sampled_from(ACQUISITIONS)),
         startup_trials=draw(st.integers(0, 2)),
         joint=draw(st.booleans()),
-        decay=Decay(kind=draw(st.sampled_from(kinds))),
+        kernel=draw(st.sampled_from(["matern52", "rbf"])),
+        warp=draw(st.sampled_from(["auto", "none"])),
+        decay=Decay(kind=draw(st.sampled_from(kinds)), detrend=draw(st.booleans())),
         trust_region=TrustRegion(enabled=draw(st.booleans())),
     )
 
@@ -129,7 +138,7 @@ def assert_inside(space: SearchSpace, request: Request, proposal: Proposal, leng
                     float(space.encode({**whole, name: e})[part]) for e in near(parameter, move)
                 ]
                 rounding += max(abs(float(x[part]) - end) for end in ends)
-            assert float((x[part] - center[part]).abs()) <= length / 2 + rounding
+            assert float((x[part] - center[part]).abs()) <= MOST * length / 2 + rounding
 
 
 def near(parameter: Integer, move: Scalar) -> list[int]:
@@ -188,12 +197,18 @@ def test_a_knob_that_is_not_free_stays(config: Search) -> None:
 
 
 def test_a_shrunk_trust_region_keeps_proposals_near() -> None:
-    proposer = proposer_of(tale=[told(1.0, 1.0, float(n), success=False) for n in range(20)])
-    assert length_of(proposer) == 0.05
+    proposer = proposer_of(tale=[told(1.0, 1.0, float(n), success=False) for n in range(6)])
+    assert length_of(proposer) == pytest.approx(0.05)
     for number in range(1, 6):
         for name, move in proposer.ask(ask_for(number)).point.items():
             assert isinstance(move, float)
-            assert abs(SPACE.place(name, move) - 0.5) <= 0.025 + 1e-12
+            assert abs(SPACE.place(name, move) - 0.5) <= MOST * 0.025 + 1e-12
+
+
+def test_a_trust_region_that_collapsed_starts_anew() -> None:
+    proposer = proposer_of(tale=[told(1.0, 1.0, float(n), success=False) for n in range(8)])
+    assert length_of(proposer) == 0.4
+    assert proposer.state_dict()["region"]["restarts"] == 1
 
 
 def test_a_trust_region_that_is_off_leaves_the_limits_alone() -> None:
@@ -209,7 +224,7 @@ def test_a_trust_region_that_is_off_leaves_the_limits_alone() -> None:
 
 
 @pytest.mark.parametrize("config", [EAGER, AT_ONCE, Search(), Search(algorithm="random")])
-@pytest.mark.parametrize("acquisition", ["log_ei", "ucb", "thompson"])
+@pytest.mark.parametrize("acquisition", ACQUISITIONS)
 def test_the_same_seed_history_and_number_give_the_same_proposal(
     config: Search, acquisition: Any
 ) -> None:
@@ -222,7 +237,14 @@ def test_the_same_seed_history_and_number_give_the_same_proposal(
     assert first == second
 
 
-@pytest.mark.parametrize("config", [AT_ONCE, Search(joint=True), Search(algorithm="random")])
+@pytest.mark.parametrize(
+    "config",
+    [
+        Search(startup_trials=0, joint=True, acquisition="thompson"),
+        Search(joint=True),
+        Search(algorithm="random"),
+    ],
+)
 def test_another_seed_gives_another_proposal(config: Search) -> None:
     one, other = (proposer_of(config, seed).ask(ask_for(7, joint=True)) for seed in (0, 1))
     assert one.point != other.point
@@ -379,7 +401,7 @@ WEATHER: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("weather", WEATHER)
-@pytest.mark.parametrize("acquisition", ["log_ei", "ucb", "thompson"])
+@pytest.mark.parametrize("acquisition", ACQUISITIONS)
 def test_the_weather_of_the_training_changes_no_proposal(weather: str, acquisition: Any) -> None:
     config = Search(startup_trials=1, acquisition=acquisition)
 
@@ -494,7 +516,7 @@ def test_too_little_seen_is_a_fallback_inside_the_limits(tale: list[Told]) -> No
 
 
 def test_a_fit_that_fails_is_a_fallback_inside_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "fit", lambda data, last: None)
+    monkeypatch.setattr(room, "fit", lambda *_, **__: None)
     proposal = proposer_of().ask(ask_for(1))
     assert proposal.source == "fallback"
     assert proposal.mean is None
@@ -511,11 +533,11 @@ def test_a_gp_proposal_says_what_it_believed() -> None:
     for number in (proposal.mean, proposal.deviation, proposal.criterion):
         assert number is not None
         assert math.isfinite(number)
-    state = proposer.state_dict()
-    assert proposal.hyperparameters == {
-        "lengthscale": list(state["lengthscale"]),
-        "noise": [state["noise"]],
-    }
+    theta = proposer.state_dict()["fitted"]["theta"]
+    said = proposal.hyperparameters
+    assert list(said) == ["lengthscale", "noise", "half_life"]
+    numbers = [*said["lengthscale"], *said["noise"], *said["half_life"]]
+    assert numbers == pytest.approx([math.exp(value) for value in theta])
     assert set(proposal.slices) == set(SPACE.parameters)
     for one in proposal.slices.values():
         assert len(one.at) == len(one.mean) == len(one.deviation) == SLICE_POINTS == 33
@@ -676,3 +698,142 @@ def test_a_new_knob_inherits_what_was_learnt_without_it() -> None:
         free=("lr", "aux", "new"),
     )
     assert [after.ask(request).source for _ in range(2)] == ["startup", "gp"]
+
+
+# --- trials of a study: the whole space, points in parallel, time that runs out ----------------
+
+LATTICE = SearchSpace({"n": Integer(0, 5), "c": Categorical(("a", "b", "c"))})
+TRIALS = replace(STUDY, startup_trials=3)
+
+
+def study_of(space: SearchSpace, config: Search = TRIALS, **rest: Any) -> Proposer:
+    return Proposer(space, config, **rest)
+
+
+def run_trials(proposer: Proposer, count: int, score: Callable[[Any], float]) -> list[Any]:
+    """Ask, score and tell, one point after the other."""
+    points = []
+    for number in range(count):
+        request = whole(proposer.space, number)
+        points.append({**request.point, **proposer.ask(request).point})
+        value = score(points[-1])
+        proposer.tell(Told(observation=Observation(point=points[-1], value=value)))
+    return points
+
+
+def test_a_study_of_a_finite_space_measures_no_point_twice_while_there_are_others() -> None:
+    proposer = study_of(LATTICE, replace(STUDY, startup_trials=0))
+    points = run_trials(proposer, 18, lambda p: -abs(p["n"] - 3) + (p["c"] == "b"))
+    assert len({tuple(point.items()) for point in points}) == 18
+    again = run_trials(proposer, 1, lambda p: 0.0)
+    assert again[0] in points
+
+
+@given(st.integers(0, 99), st.integers(1, 5), spaces(max_size=3))
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+def test_points_asked_for_at_once_are_as_many_as_wanted_and_lie_in_the_space(
+    seed: int, count: int, space: SearchSpace
+) -> None:
+    proposer = study_of(space, randomness=Seeded(seed))
+    run_trials(proposer, 5, lambda p: float(len(repr(p)) % 7))
+    request = whole(space, 5)
+    made = proposer.ask_many(request, count)
+    assert len(made) == count
+    for proposal in made:
+        space.encode({**request.point, **proposal.point})
+
+
+@pytest.mark.parametrize("acquisition", [*ACQUISITIONS, "mine"])
+def test_points_asked_for_at_once_know_of_each_other(acquisition: str) -> None:
+    mine = {"acquisition": monte_carlo} if acquisition == "mine" else {}
+    named: Any = "log_ei" if mine else acquisition
+    proposer = study_of(SPACE, replace(TRIALS, acquisition=named), **mine)
+    run_trials(proposer, 8, lambda p: -abs(math.log(float(p["lr"]))) - float(p["aux"]) / 9)
+    made = proposer.ask_many(whole(SPACE, 8), 4)
+    x = torch.stack([SPACE.encode({**HERE, **proposal.point}) for proposal in made])
+    assert float(torch.pdist(x).min()) > 1e-6
+    assert {proposal.source for proposal in made} == {"gp"}
+
+
+def monte_carlo(model: Any, best: Tensor) -> Any:
+    return qLogExpectedImprovement(model, best_f=best)
+
+
+def test_a_botorch_criterion_that_has_no_pending_points_takes_part_too() -> None:
+    proposer = study_of(SPACE, acquisition=lambda m, best: ProbabilityOfImprovement(m, best_f=best))
+    run_trials(proposer, 8, lambda p: -abs(math.log(float(p["lr"]))))
+    made = proposer.ask_many(whole(SPACE, 8), 3)
+    assert len({tuple(proposal.point.items()) for proposal in made}) == 3
+
+
+def test_trials_of_a_study_repeat_from_seed_and_number() -> None:
+    def score(point: Any) -> float:
+        return -abs(math.log(float(point["lr"]))) - float(point["aux"])
+
+    one, other = (run_trials(study_of(SPACE), 14, score) for _ in range(2))
+    assert one == other
+
+
+@pytest.mark.parametrize("looks", [0, 1, 3, 12])
+def test_a_proposal_that_runs_out_of_time_says_so_and_lies_in_the_space(looks: int) -> None:
+    left = [10**9]
+
+    def expired() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    proposer = study_of(SPACE, expired=expired)
+    run_trials(proposer, 6, lambda p: -abs(math.log(float(p["lr"]))))
+    left[0] = looks
+    request = whole(SPACE, 6)
+    proposal = proposer.ask(request)
+    assert proposal.source == "deadline"
+    SPACE.encode({**request.point, **proposal.point})
+
+
+@given(
+    st.lists(any_float, min_size=0, max_size=12),
+    st.sampled_from([STUDY, EAGER, AT_ONCE]),
+    st.sampled_from(ACQUISITIONS),
+)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+def test_no_values_told_keep_a_point_from_being_proposed(
+    values: list[float], config: Search, acquisition: Any
+) -> None:
+    proposer = Proposer(SPACE, replace(config, startup_trials=0, acquisition=acquisition))
+    for i, value in enumerate(values):
+        proposer.tell(told((0.3, 1.0, 3.0)[i % 3], (0.5, 2.0)[i % 2], value))
+    request = whole(SPACE, len(values))
+    proposal = proposer.ask(request)
+    assert proposal.source in ("gp", "fallback")
+    SPACE.encode({**request.point, **proposal.point})
+
+
+def test_numbers_that_a_built_in_criterion_cannot_bear_are_a_fallback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nowhere = lambda self, x: torch.full_like(x[:, 0], math.nan)  # noqa: E731
+    monkeypatch.setattr(ClosedForm, "values", nowhere)
+    proposal = proposer_of().ask(ask_for(1))
+    assert proposal.source == "fallback"
+    assert_inside(SPACE, ask_for(1), proposal, 0.4)
+
+
+@pytest.mark.parametrize("error", [NotPSDError("k"), NanError("k"), LinAlgError("k")])
+def test_linear_algebra_that_fails_under_any_criterion_is_a_fallback(error: Exception) -> None:
+    def failing(model: Any, best: Tensor) -> Any:
+        raise error
+
+    assert proposer_of(acquisition=failing).ask(ask_for(1)).source == "fallback"
+
+
+def test_many_observations_are_proposed_from_and_remembered_within_the_limit() -> None:
+    proposer = study_of(SPACE, replace(STUDY, startup_trials=0, max_observations=400))
+    generator = torch.Generator().manual_seed(0)
+    for row in torch.rand(450, 2, generator=generator, dtype=torch.float64):
+        point = SPACE.decode(row)
+        proposer.tell(told(float(point["lr"]), float(point["aux"]), -float((row - 0.3).norm())))
+    proposal = proposer.ask(whole(SPACE, 0))
+    assert proposal.source == "gp"
+    place = SPACE.encode({**HERE, **proposal.point})
+    assert float((place - 0.3).norm()) < 0.05

@@ -12,14 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from msgspec.structs import replace
 
 from examples.benchmarks.proposal.ours import Gptune
 from examples.benchmarks.proposal.problems import PROBLEMS, Problem, ackley, over
 from examples.benchmarks.proposal.rivals import Ax, Method, Optuna, RandomSearch, StockBotorch
 from gptune import SearchSpace
+from gptune.configs import STUDY
 from gptune.records import Point
 
 STEPS = 10
+WARM = replace(STUDY, startup_trials=0)  # for it is told the points of a run
 
 CASES = {  # name -> problem, points told before the first timed step
     "d2_n10": (Problem("ackley2", over(-32.768, 32.768, 2), ackley), 10),
@@ -29,7 +32,7 @@ CASES = {  # name -> problem, points told before the first timed step
 SLOW = {"ax": {"d2_n10", "d6_n50"}}  # where a method is measured, if not everywhere
 
 METHODS: dict[str, Callable[[SearchSpace, int], Method]] = {
-    "gptune": Gptune,
+    "gptune": lambda space, seed: Gptune(space, seed, WARM),
     "stock_botorch": StockBotorch,
     "optuna_gp": lambda space, seed: Optuna(space, lambda o: o.samplers.GPSampler(seed=seed)),
     "optuna_tpe": lambda space, seed: Optuna(space, lambda o: o.samplers.TPESampler(seed=seed)),
