@@ -211,7 +211,9 @@ def _some(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[s
 def _decays() -> st.SearchStrategy[dict[str, Any]]:
     half_life = st.just("auto") | st.floats(0.5, 100.0)
     kinds = st.sampled_from(["none", "weights", "kernel"])
-    faded = st.fixed_dictionaries({"kind": kinds}, optional={"half_life": half_life})
+    detrend = st.just("auto") | st.booleans()
+    rest = {"half_life": half_life, "detrend": detrend}
+    faded = st.fixed_dictionaries({"kind": kinds}, optional=rest)
     counts = st.integers(2, 50)
     return faded | st.fixed_dictionaries({"kind": st.just("window"), "window": counts})
 
@@ -233,7 +235,9 @@ def _regions(draw: st.DrawFn) -> dict[str, Any]:
 def _sections() -> dict[str, st.SearchStrategy[Any]]:
     search = {
         "algorithm": st.sampled_from(["gp", "random", "none"]),
-        "acquisition": st.sampled_from(["log_ei", "ucb", "thompson"]),
+        "acquisition": st.sampled_from(["auto", "log_ei", "log_nei", "pi", "ucb", "thompson"]),
+        "kernel": st.sampled_from(["matern52", "rbf"]),
+        "warp": st.sampled_from(["auto", "none"]),
         "startup_trials": st.integers(0, 9),
         "joint": st.booleans(),
         "every": st.integers(1, 5),

@@ -25,11 +25,10 @@ from gptune.core.space import cube
 from gptune.core.surrogate import Surrogate, condition, warped
 
 AGAIN, ANEW, EARLY = 5, 10, 50  # [observations]
-EVALUATIONS, FEWER = 30, 12  # of the likelihood where several starts are due, and else
+FIRST, DUE, WARM = (1e-7, 60), (1e-5, 16), (1e-4, 6)  # when a climb ends: see `_climb`
 COARSE, MANY, SAMPLE, MOST = 100, 300, 256, 1000  # [observations]
 NOISY = 0.3  # variance at the start where all is noise [standardised units, squared]
 MARGIN = 3.0  # by which LogGap must explain the data better than Yeo-Johnson [nats]
-WARM, ALL = 1e-4, 1e-5  # relative gain of height at which a climb ends: a plain one, a due one
 # Of log lengthscale and log noise. A lengthscale below a twentieth makes every point an island, and
 # the search is then held to the planes of the points that it has; beyond the others all is flat.
 LOG_BOUNDS = ((-3.0, 4.0), (-13.0, 2.0))
@@ -112,7 +111,7 @@ def fit(
     if last is not None:
         reserve.insert(0, (_with(form, last.warp), _read(last, form)))
     if last is not None and last.warp in families and not _is_due(count, last.count):
-        ends = _climb(sample, reserve[:1], (WARM, FEWER), expired)
+        ends = _climb(sample, reserve[:1], WARM, expired)
     else:
         forms = [_with(form, warp) for warp in families]
         ends = _climb_anew(sample, forms, (last, count), expired)
@@ -125,10 +124,12 @@ def _climb_anew(
     """Climb from several starts in each form, on few observations; then on with the best."""
     starts = [(form, start) for form in forms for start in _starts(sample, form, *known)]
     coarse = _thinned(sample, COARSE, COARSE, known[1])
-    ends = sorted(_climb(coarse, starts, (ALL, EVALUATIONS), expired), key=_rank, reverse=True)
+    ends = sorted(
+        _climb(coarse, starts, FIRST if known[0] is None else DUE, expired), key=_rank, reverse=True
+    )
     if coarse is sample or not ends:
         return ends
-    return _climb(sample, [(ends[0].form, ends[0].hyper)], (WARM, FEWER), expired) + ends
+    return _climb(sample, [(ends[0].form, ends[0].hyper)], WARM, expired) + ends
 
 
 def _is_due(count: int, before: int) -> bool:
@@ -208,7 +209,8 @@ def _climb(
 ) -> list[_Climb]:
     """Climb the log posterior from all starts in lock step; give the ends that are sound.
 
-    Until says the relative gain below which a climb ends, and the most evaluations.
+    Climbs end at a relative gain below the first of ``until``, or after as many evaluations as
+    the second: a warm one goes on at the next observation, so that few will do.
     """
     form = starts[0][0]
     log_posterior = LogPosterior(data, form, [own.warp for own, _ in starts])

@@ -14,7 +14,7 @@ from gptune.core.space import SearchSpace
 from gptune.errors import CriterionError
 
 WIDE, CLOSE = 256, 64  # candidates over the boxes, and near the best place known
-STARTS, EVALUATIONS = 4, 16  # of the climb: the best candidates, half of them close ones
+STARTS, EVALUATIONS = 4, 10  # of the climb: the best candidates, half of them close ones
 STILL = 1e-5  # relative gain below which a climb has ended
 ROUNDS = 6  # of moves to a neighbouring whole number or choice
 LOOKS, ZOOM = 3, 0.2  # closer looks where there is no gradient, each at a fifth of the last one

@@ -446,6 +446,7 @@ def test_what_the_proposer_is_told_is_the_gain_over_the_forecast() -> None:
     assert told[0].observation.point == {"loss.aux": 1.5}
     assert 0.4 < told[0].observation.value < 0.6
     assert told[0].observation.noise is not None
+    assert told[0].observation.is_gain
 
 
 def test_backup_metrics_that_leave_their_forecast_cost_a_penalty() -> None:
