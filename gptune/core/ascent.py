@@ -18,6 +18,7 @@ BACK = (0.1, 0.5)  # how much shorter the next try is, where a step brought too 
 FLAT = 1e-12  # cosine of the angle between a move and the fall of the slope: no curvature
 BOTTOM = -1e300  # stands for a value that is not finite
 LONGEST = 0.5  # of a step [lengthscales]
+SHORTEST = 1e-6  # of a try, as a share of the step: nothing is to be gained that way
 
 
 def ascend(
@@ -71,7 +72,9 @@ def ascend(
             break
         climbs, gain = _step(slopes, climbs, lengths)
         places[climbs.rows], values[climbs.rows] = climbs.here, climbs.value
-        goes_on = np.abs(gain) > tolerance * (1.0 + np.abs(climbs.value))
+        # A try that was no gain has ended nothing: it is followed by a shorter one.
+        small = np.abs(gain) <= tolerance * (1.0 + np.abs(climbs.value))
+        goes_on = np.where(climbs.step == 1.0, ~small, climbs.step > SHORTEST)
         if not goes_on.any():
             break
         if not goes_on.all():
@@ -90,7 +93,7 @@ class _Climbs:
     value: Array  # (k,)
     slope: Array  # (k, d)
     curvature: Array  # inverse curvature of the negated criterion, (k, d, d)
-    step: Array  # length of the next try, (k,)
+    step: Array  # share of the step that is tried next, 1 after a good one, (k,)
     fresh: Array  # whether none of its moves was good so far, (k,)
 
     def keep(self, chosen: Array) -> "_Climbs":

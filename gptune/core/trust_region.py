@@ -75,7 +75,3 @@ def bounds(
     reach = sides(state, lengthscale) / 2
     return (center - reach).clamp(0.0, 1.0), (center + reach).clamp(0.0, 1.0)
 
-
-def inside(low: Tensor, high: Tensor, x: Tensor) -> Tensor:
-    """Say which places lie in a box: bool, shape ``(m,)`` for ``x`` of shape ``(m, d)``."""
-    return torch.all((x >= low) & (x <= high), dim=-1)

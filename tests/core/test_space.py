@@ -249,3 +249,59 @@ def test_both_ends_of_the_widest_and_the_narrowest_range_come_back(
         back = space.decode(space.encode({"p": end}))["p"]
         assert isinstance(back, int | float)
         assert abs(back - end) <= abs(end) * 1e-12
+
+
+@given(spaces(), st.data())
+@settings(deadline=None, max_examples=60)
+def test_snapping_gives_the_very_place_of_the_point_there(
+    space: SearchSpace, data: st.DataObject
+) -> None:
+    rows = st.lists(st.floats(0, 1), min_size=space.dimension, max_size=space.dimension)
+    x = cube(data.draw(st.lists(rows, min_size=1, max_size=4)))
+    snapped = space.snap(x)
+    for row, place in zip(x, snapped, strict=True):
+        wanted = space.encode(space.decode(row))
+        assert torch.equal(place[~space.floats], wanted[~space.floats])
+        assert torch.equal(place[space.floats], row[space.floats])
+
+
+@given(spaces_and_points())
+@settings(deadline=None, max_examples=60)
+def test_a_neighbour_differs_in_one_whole_number_or_choice(
+    drawn: tuple[SearchSpace, dict[str, Scalar]],
+) -> None:
+    space, point = drawn
+    here = space.encode(point)
+    near = [space.decode(row) for row in space.neighbours(here)]
+    for other in near:
+        changed = [name for name in point if other[name] != space.decode(here)[name]]
+        assert len(changed) == 1
+        assert not isinstance(space.parameters[changed[0]], Float)
+    for name, parameter in space.parameters.items():
+        reached = {other[name] for other in near}
+        if isinstance(parameter, Categorical):
+            assert reached >= {c for c in parameter.choices if c != point[name]}
+        elif isinstance(parameter, Integer):
+            value = point[name]
+            assert isinstance(value, int)
+            wanted = {value - 1, value + 1} & set(range(parameter.low, parameter.high + 1))
+            assert reached >= wanted
+
+
+@given(spaces(max_size=3))
+@settings(deadline=None, max_examples=40)
+def test_a_finite_space_lists_each_of_its_points_once(space: SearchSpace) -> None:
+    if space.size > 2000:
+        return
+    points = [space.decode(row) for row in space.grid]
+    assert len(points) == space.size
+    assert len({tuple(map(repr, point.values())) for point in points}) == space.size
+    assert all(torch.equal(space.encode(p), x) for p, x in zip(points, space.grid, strict=True))
+
+
+def test_a_space_with_a_real_parameter_is_infinite() -> None:
+    space = SearchSpace({"n": Integer(1, 3), "x": Float(0.0, 1.0)})
+    assert space.size == math.inf
+    assert space.floats.tolist() == [False, True]
+    assert not space.all_floats
+    assert SearchSpace({"x": Float(0.0, 1.0)}).all_floats

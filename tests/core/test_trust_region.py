@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gptune.configs import TrustRegion
 from gptune.core.space import cube
-from gptune.core.trust_region import TrustRegionState, bounds, inside, start, update
+from gptune.core.trust_region import LEAST, MOST, TrustRegionState, bounds, sides, start, update
 
 
 @st.composite
@@ -61,7 +61,9 @@ def test_the_length_moves_exactly_when_a_streak_is_full(
         if success:
             assert state.length == min(config.maximum, length * config.expand)
         else:
-            assert state.length == max(config.minimum, length * config.shrink)
+            shrunk = length * config.shrink
+            collapsed = shrunk < config.minimum * (1 - 1e-9)
+            assert state.length == (config.initial if collapsed else max(config.minimum, shrunk))
 
 
 @given(regions())
@@ -78,44 +80,81 @@ def test_a_streak_is_broken_by_its_opposite(config: TrustRegion) -> None:
 
 @given(regions())
 @settings(deadline=None, max_examples=50)
-def test_enough_of_one_kind_reaches_the_limit(config: TrustRegion) -> None:
-    for success, limit in ((True, config.maximum), (False, config.minimum)):
-        state = start(config)
-        for _ in range(3000):
-            state = update(config, state, success=success)
-        assert state.length == limit
+def test_enough_gains_reach_the_maximum(config: TrustRegion) -> None:
+    state = start(config)
+    for _ in range(3000):
+        state = update(config, state, success=True)
+    assert state.length == config.maximum
+    assert state.restarts == 0
 
 
-@given(regions(), st.floats(0.01, 1.0), centers, st.booleans())
+@given(regions())
+@settings(deadline=None, max_examples=50)
+def test_a_region_that_collapses_starts_anew_and_counts_it(config: TrustRegion) -> None:
+    state, restarts = start(config), 0
+    for _ in range(400):
+        before, state = state, update(config, state, success=False)
+        if state.restarts > restarts:
+            restarts += 1
+            assert state.restarts == restarts
+            assert state.length == config.initial
+            assert before.length * config.shrink < config.minimum
+        else:
+            assert state.length <= before.length
+    if config.shrink < 0.9:
+        assert restarts > 0
+
+
+def test_the_defaults_halve_three_times_and_then_start_anew() -> None:
+    config, lengths = TrustRegion(), []
+    state = start(config)
+    for _ in range(5 * config.failures):
+        state = update(config, state, success=False)
+        lengths.append(state.length)
+    assert lengths[1::2] == [0.2, 0.1, 0.05, 0.4, 0.2]
+
+
+lengthscales = st.lists(st.floats(1e-4, 1e3), min_size=1, max_size=5).map(cube)
+
+
+@given(st.floats(0.01, 1.0), lengthscales)
+@settings(deadline=None, max_examples=100)
+def test_a_side_is_longer_where_the_objective_changes_more_slowly(
+    length: float, lengthscale: Tensor
+) -> None:
+    found = sides(TrustRegionState(length=length), lengthscale)
+    assert found.shape == lengthscale.shape
+    tiny = 1e-12
+    assert bool((found >= LEAST * length - tiny).all())
+    assert bool((found <= MOST * length + tiny).all())
+    order = lengthscale.argsort()
+    assert bool((found[order].diff() >= -tiny).all())
+    if float(lengthscale.max() / lengthscale.min()) < 2 and float(lengthscale.max()) <= 1:
+        assert torch.isclose(found.log().mean().exp(), cube(length))  # the volume is a cube's
+
+
+@given(st.floats(0.01, 1.0), st.floats(1e-4, 1e3), st.integers(1, 5))
+@settings(deadline=None, max_examples=50)
+def test_equal_lengthscales_give_a_cube(length: float, scale: float, d: int) -> None:
+    found = sides(TrustRegionState(length=length), torch.full((d,), scale, dtype=torch.float64))
+    assert torch.allclose(found, torch.full_like(found, length))
+
+
+@given(st.floats(0.01, 1.0), centers, st.booleans(), st.data())
 @settings(deadline=None, max_examples=100)
 def test_the_box_lies_in_the_cube_and_contains_its_center(
-    config: TrustRegion, length: float, center: Tensor, enabled: bool
+    length: float, center: Tensor, enabled: bool, data: st.DataObject
 ) -> None:
-    config = TrustRegion(enabled=enabled)
-    low, high = bounds(config, TrustRegionState(length=length), center)
+    scale = data.draw(st.lists(st.floats(1e-3, 10), min_size=len(center), max_size=len(center)))
+    state, shape = TrustRegionState(length=length), cube(scale)
+    low, high = bounds(TrustRegion(enabled=enabled), state, center, shape)
     assert low.shape == high.shape == center.shape
     assert bool(((low >= 0) & (low <= center) & (center <= high) & (high <= 1)).all())
     if enabled:
-        assert bool((high - low <= length + 1e-12).all())
-        reach = length / 2
+        reach = sides(state, shape) / 2
+        assert bool((high - low <= 2 * reach + 1e-12).all())
         free = (center - reach >= 0) & (center + reach <= 1)
-        assert torch.allclose((high - low)[free], cube([length]), rtol=0, atol=1e-12)
+        assert torch.allclose((high - low)[free], 2 * reach[free], rtol=0, atol=1e-12)
     else:
         assert low.tolist() == [0.0] * len(center)
         assert high.tolist() == [1.0] * len(center)
-
-
-@given(centers, st.floats(0.05, 1.0), st.data())
-@settings(deadline=None, max_examples=60)
-def test_inside_says_which_places_lie_in_the_box(
-    center: Tensor, length: float, data: st.DataObject
-) -> None:
-    low, high = bounds(TrustRegion(), TrustRegionState(length=length), center)
-    rows = st.lists(st.floats(0, 1), min_size=len(center), max_size=len(center))
-    x = cube(data.draw(st.lists(rows, min_size=1, max_size=4)))
-    wanted = [
-        all(a <= v <= b for a, v, b in zip(low.tolist(), row, high.tolist(), strict=True))
-        for row in x.tolist()
-    ]
-    assert inside(low, high, x).tolist() == wanted
-    assert bool(inside(low, high, torch.stack([low, center, high])).all())

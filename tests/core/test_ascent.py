@@ -1,0 +1,204 @@
+"""Lock-step climbs reach the tops that SciPy reaches, inside the box, each as if alone."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from torch import Tensor
+
+from gptune.core.ascent import ascend, row_dot
+from gptune.core.space import cube
+
+Hill = Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor]]
+
+
+def climb(hill: Hill, x: Tensor, box: tuple[Tensor, Tensor], **rest: Any) -> tuple[Tensor, Tensor]:
+    chosen: dict[str, Any] = {
+        "evaluations": 200,
+        "tolerance": 1e-14,
+        "expired": lambda: False,
+        **rest,
+    }
+    return ascend(hill, x, box, torch.ones(x.shape[-1], dtype=torch.float64), **chosen)
+
+
+def smooth(score: Callable[[Tensor], Tensor]) -> Hill:
+    """Make a hill of a function (s, d) -> (s,), its slopes by torch."""
+
+    def hill(x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            values = score(x)
+            (slopes,) = torch.autograd.grad(values.sum(), x)
+        return values.detach(), slopes
+
+    return hill
+
+
+def unit_box(x: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.zeros_like(x), torch.ones_like(x)
+
+
+@st.composite
+def bowls(draw: st.DrawFn) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Draw a concave quadratic, whose top may lie outside the unit cube, and some starts."""
+    d, seed = draw(st.integers(1, 4)), draw(st.integers(0, 9999))
+    generator = torch.Generator().manual_seed(seed)
+    root = torch.randn(d, d, generator=generator, dtype=torch.float64)
+    bend = root @ root.T + 0.1 * torch.eye(d, dtype=torch.float64)
+    top = 2 * torch.rand(d, generator=generator, dtype=torch.float64) - 0.5
+    starts = torch.rand(draw(st.integers(1, 4)), d, generator=generator, dtype=torch.float64)
+
+    def score(x: Tensor) -> Tensor:
+        gap = x - top
+        return -((gap @ bend) * gap).sum(-1)
+
+    return score, starts
+
+
+@given(bowls())
+@settings(deadline=None, max_examples=60)
+def test_every_climb_reaches_the_top_that_scipy_reaches(
+    problem: tuple[Callable[[Tensor], Tensor], Tensor],
+) -> None:
+    score, starts = problem
+    places, values = climb(smooth(score), starts, unit_box(starts))
+    hill = smooth(score)
+
+    def descent(x: Any) -> tuple[float, Any]:
+        value, slope = hill(torch.from_numpy(x).unsqueeze(0), [0])
+        return -float(value), -slope[0].numpy()
+
+    for start, place, value in zip(starts, places, values.tolist(), strict=True):
+        limits = [(0.0, 1.0)] * len(start)
+        end = minimize(descent, start.numpy(), jac=True, method="L-BFGS-B", bounds=limits)
+        assert value >= -end.fun - 1e-4 * (1 + abs(end.fun))
+        assert value == pytest.approx(float(score(place.unsqueeze(0))), rel=1e-12)
+
+
+@given(bowls())
+@settings(deadline=None, max_examples=40)
+def test_a_climb_in_lock_step_is_the_climb_alone(
+    problem: tuple[Callable[[Tensor], Tensor], Tensor],
+) -> None:
+    score, starts = problem
+    together, _ = climb(smooth(score), starts, unit_box(starts))
+    for i in range(len(starts)):
+        alone, _ = climb(smooth(score), starts[i : i + 1], unit_box(starts[i : i + 1]))
+        assert torch.allclose(together[i], alone[0], atol=1e-6)
+
+
+@given(bowls(), st.floats(0.0, 0.9), st.floats(0.05, 1.0))
+@settings(deadline=None, max_examples=40)
+def test_no_climb_leaves_the_box_or_ends_below_its_start(
+    problem: tuple[Callable[[Tensor], Tensor], Tensor], corner: float, side: float
+) -> None:
+    score, starts = problem
+    low = torch.full_like(starts, corner)
+    high = (low + side).clamp_max(1.0)
+    seen: list[Tensor] = []
+
+    def watched(x: Tensor) -> Tensor:
+        seen.append(x.detach().clone())
+        return score(x)
+
+    inside = torch.maximum(torch.minimum(starts, high), low)
+    _, values = climb(smooth(watched), inside, (low, high))
+    assert bool((values >= score(inside) - 1e-12).all())
+    for x in seen:
+        assert bool(((x >= low[: len(x)]) & (x <= high[: len(x)])).all())
+
+
+@given(bowls())
+@settings(deadline=None, max_examples=20)
+def test_a_held_side_keeps_every_bit(
+    problem: tuple[Callable[[Tensor], Tensor], Tensor],
+) -> None:
+    score, starts = problem
+    low, high = unit_box(starts)
+    low[:, 0] = high[:, 0] = starts[:, 0]
+    places, _ = climb(smooth(score), starts, (low, high))
+    assert torch.equal(places[:, 0], starts[:, 0])
+
+
+def test_a_curved_ridge_is_followed_to_its_top() -> None:
+    def score(x: Tensor) -> Tensor:  # Rosenbrock's, turned upside down
+        return -(100 * (x[:, 1] - x[:, 0] ** 2) ** 2 + (1 - x[:, 0]) ** 2)
+
+    starts = cube([[0.1, 0.9], [0.9, 0.1], [0.0, 0.0]])
+    places, values = climb(
+        smooth(score), starts, (torch.zeros(3, 2).double(), 2 + unit_box(starts)[0])
+    )
+    assert float(values.min()) > -1e-6
+    assert torch.allclose(places, torch.ones_like(places), atol=1e-2)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_never_climbed_to(bad: float) -> None:
+    def hill(x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        value = torch.where(x[:, 0] > 0.6, torch.full_like(x[:, 0], bad), x[:, 0])
+        return value, torch.ones_like(x)
+
+    starts = cube([[0.1], [0.5], [0.59]])
+    places, values = climb(hill, starts, unit_box(starts))
+    assert bool((places <= 0.6).all())
+    assert bool((values > 0.55).all())
+
+
+def test_a_start_that_is_not_finite_stays_at_the_bottom_or_climbs_out() -> None:
+    def hill(x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return torch.full_like(x[:, 0], math.nan), torch.full_like(x, math.nan)
+
+    starts = cube([[0.3, 0.4]])
+    places, values = climb(hill, starts, unit_box(starts))
+    assert torch.equal(places, starts)
+    assert float(values) < -1e299
+
+
+@given(st.integers(1, 30), bowls())
+@settings(deadline=None, max_examples=30)
+def test_no_more_calls_are_made_than_allowed(
+    evaluations: int, problem: tuple[Callable[[Tensor], Tensor], Tensor]
+) -> None:
+    score, starts = problem
+    calls: list[int] = []
+
+    def counted(x: Tensor) -> Tensor:
+        calls.append(len(x))
+        return score(x)
+
+    climb(smooth(counted), starts, unit_box(starts), evaluations=evaluations)
+    assert 1 <= len(calls) <= evaluations
+    assert calls == sorted(calls, reverse=True)  # what has ended is asked no more
+
+
+def test_each_row_is_called_by_its_own_number() -> None:
+    heard: set[tuple[int, float]] = set()
+
+    def hill(x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        top = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)[list(rows)].unsqueeze(-1)
+        heard.update((row, float(t)) for row, t in zip(rows, top, strict=True))
+        return -(x - top).square().sum(-1), -2 * (x - top)
+
+    starts = cube([[0.0], [0.5], [0.1]])
+    places, _ = climb(hill, starts, unit_box(starts))
+    assert torch.allclose(places.flatten(), cube([0.2, 0.5, 0.8]), atol=1e-6)
+    assert heard == {(0, 0.2), (1, 0.5), (2, 0.8)}
+
+
+def test_a_climb_whose_time_is_up_gives_its_start() -> None:
+    starts = cube([[0.3]])
+    hill = smooth(lambda x: -(x - 0.9).square().sum(-1))
+    places, _ = climb(hill, starts, unit_box(starts), expired=lambda: True)
+    assert torch.equal(places, starts)
+
+
+def test_products_are_taken_row_by_row() -> None:
+    a, b = np.arange(6.0).reshape(2, 3), np.ones((2, 3))
+    assert row_dot(a, b).tolist() == [3.0, 12.0]
