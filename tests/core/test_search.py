@@ -200,7 +200,8 @@ def test_nothing_but_nan_is_refused() -> None:
     ],
 )
 def test_values_of_the_wrong_shape_are_refused(criterion: Callable[[Tensor], Tensor]) -> None:
-    with pytest.raises(CriterionError, match=r"must give shape \(\d+,\), got .*one value per point"):
+    rule = r"must give shape \(\d+,\), got .*one value per point"
+    with pytest.raises(CriterionError, match=rule):
         maximise(criterion, whole(2), plane(2), 0)
 
 
