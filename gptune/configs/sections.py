@@ -39,7 +39,7 @@ class Decay(Struct, frozen=True, kw_only=True):
     Attributes:
         kind: none | weights | kernel | window.
         half_life: Age at which an observation counts half [observations]; auto = fitted to the
-            data with kernel (prior median 8), 8 with weights.
+            data with kernel (prior median 10), 10 with weights.
         window: How many of the newest observations count [observations].
         detrend: Whether a trend in time is taken out of the values first; auto = with kernel, and
             not of gains over a forecast, which have none left.

@@ -12,7 +12,7 @@ from gptune.core.space import SearchSpace, cube
 from gptune.core.transforms import detrend, standardise, winsorise
 from gptune.records import Observation
 
-HALF_LIFE = 8.0  # `auto` [observations]: the prior median that followed a moving optimum best
+HALF_LIFE = 10.0  # `auto` [observations]: the prior median that followed a moving optimum best
 LEAST_WEIGHT = 1e-3  # below this an observation says nothing and spoils the conditioning
 MOST_NOISE = 1e6  # given variance beyond which a value says nothing [standardised, squared]
 

@@ -88,13 +88,14 @@ def prior(dimension: int, form: Form) -> tuple[Tensor, Tensor]:
     Source:
         The dimension-scaled prior of Hvarfner et al. (2024), arXiv:2402.02229, moved to shorter
         lengthscales and to lower but less certain noise by measurement (docs/benchmarks.md). The
-        half-life's prior is as wide as the drifting optima of the same page let it be.
+        half-life's prior is narrow: left free, a slow rate explains a drift as well as a fast one,
+        and follows it less well (the same page).
     """
     center = [math.sqrt(2) + math.log(dimension) / 2 - 2.5] * dimension + [-6.0]
     spread = [1.5] * dimension + [2.5]
     if form.fits_half_life:
         center.append(math.log(HALF_LIFE))
-        spread.append(1.0)
+        spread.append(0.15)
     if form.warp != "none":
         center.append(WARPS[form.warp].center)
         spread.append(WARPS[form.warp].spread)

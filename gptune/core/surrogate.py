@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from botorch.models import SingleTaskGP
 from botorch.models.model import Model
-from botorch.models.transforms.input import AppendFeatures
 from botorch.posteriors.gpytorch import GPyTorchPosterior
 from gpytorch.distributions import MultivariateNormal
 from gpytorch.kernels import Kernel as GPyTorchKernel
@@ -155,26 +154,22 @@ class Surrogate(Model):
         noise = (data.noise + self.hyper.noise + NOISE_FLOOR) / data.weight
         mean = ConstantMean().double()
         mean.constant = self.factors.mean.clone()
-        x, covariance_module, transform = data.x, _gpytorch_kernel(self.form.kernel, d), None
-        covariance_module.lengthscale = self.hyper.lengthscale
+        x, kernel, made = data.x, _gpytorch_kernel(self.form.kernel, d), SingleTaskGP
+        kernel.lengthscale = self.hyper.lengthscale
         if self.half_life is not None:
-            x = torch.cat([x, -data.age.unsqueeze(-1)], dim=-1)
+            x, made = torch.cat([x, -data.age.unsqueeze(-1)], dim=-1), _AtPresent
             in_time = MaternKernel(nu=0.5, active_dims=(d,)).double()  # exp(-|gap| / lengthscale)
             in_time.lengthscale = self.half_life / LN2
-            covariance_module = covariance_module * in_time
-            now = torch.zeros(1, 1, dtype=x.dtype, device=x.device)
-            transform = AppendFeatures(now, transform_on_train=False, transform_on_fantasize=True)
-        model = SingleTaskGP(
+            kernel = kernel * in_time
+        model = made(
             x,
             data.y.unsqueeze(-1),
             noise.unsqueeze(-1),
-            covar_module=covariance_module,
+            covar_module=kernel,
             mean_module=mean,
             outcome_transform=None,
-            input_transform=transform,
         )
-        model.eval()
-        return model
+        return model.eval()
 
     def describe(self) -> dict[str, list[float]]:
         """The hyperparameters as plain numbers, enough to repeat a proposal."""
@@ -185,6 +180,20 @@ class Surrogate(Model):
         if hyper.warp is not None:
             plain[self.form.warp] = [float(hyper.warp)]
         return plain
+
+
+class _AtPresent(SingleTaskGP):
+    """A model over places and time that is asked, and told, of the present only."""
+
+    def posterior(self, X: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return super().posterior(_now(X), *args, **kwargs)
+
+    def condition_on_observations(self, X: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return super().condition_on_observations(_now(X), *args, **kwargs)
+
+
+def _now(x: Tensor) -> Tensor:
+    return torch.cat([x, torch.zeros_like(x[..., :1])], dim=-1)
 
 
 def _gpytorch_kernel(name: str, dimension: int) -> GPyTorchKernel:

@@ -58,7 +58,7 @@ FULL = Effort(
     tasks=list(PROBLEMS),
     seeds=range(FRESH, FRESH + 8),
     decays=list(drift.DECAYS),
-    drift_seeds=range(FRESH, FRESH + 24),
+    drift_seeds=range(3 * FRESH, 3 * FRESH + 24),
     rows=Path("docs/benchmarks/proposal"),
 )
 
