@@ -270,5 +270,7 @@ def bind(acquisition: Acquisition, surrogate: Surrogate, best: Tensor, pending: 
         if isinstance(criterion, MCAcquisitionFunction):
             criterion.set_X_pending(pending)
         else:
-            criterion = acquisition(surrogate.believing(pending), best)
+            believed = surrogate.believing(pending)
+            best = torch.maximum(best, believed.data.y[-len(pending) :].max())
+            criterion = acquisition(believed, best)
     return Traced(criterion)

@@ -1,72 +1,59 @@
 """The built-in criteria are BoTorch's; a Thompson draw is a draw of the posterior."""
 
 import math
-from collections.abc import Iterator
+from typing import Any, get_args
 
-import gpytorch
+import msgspec
 import pytest
 import torch
-from botorch.acquisition import AcquisitionFunction, ProbabilityOfImprovement
+from botorch.acquisition import AcquisitionFunction, qLogExpectedImprovement
 from botorch.acquisition import LogExpectedImprovement as BotorchLogEI
+from botorch.acquisition import ProbabilityOfImprovement as BotorchPI
 from botorch.acquisition import UpperConfidenceBound as BotorchUCB
-from botorch.models import SingleTaskGP
 from botorch.models.model import Model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from gptune.configs import Search
 from gptune.core.criteria import (
     BY_NAME,
     Acquisition,
+    ExpectedImprovement,
+    HasClosedForm,
     LogExpectedImprovement,
-    PosteriorDraw,
+    NoisyExpectedImprovement,
+    ProbabilityOfImprovement,
     ThompsonSampling,
+    Traced,
     UpperConfidenceBound,
+    bind,
 )
 from gptune.core.history import TrainingData
-from gptune.core.likelihood import NOISE_FLOOR, Hyperparameters
-from gptune.core.search import maximise
-from gptune.core.space import cube
+from gptune.core.likelihood import Form, Hyperparameters
+from gptune.core.search import Hunt, maximise
+from gptune.core.space import SearchSpace, cube
 from gptune.core.surrogate import Surrogate, condition
+from gptune.errors import CriterionError
+from gptune.records import Float
 from tests.core.test_likelihood import draw_data
 
-HYPER = Hyperparameters(cube([0.4, 0.8]), cube(0.05))
+HYPER, FORM = Hyperparameters(cube([0.4, 0.8]), cube(0.05)), Form()
+NONE = torch.zeros(0, 2, dtype=torch.float64)  # pending places
+
+
+SQUARE = SearchSpace({"a": Float(0.0, 1.0), "b": Float(0.0, 1.0)})
 
 
 def surrogate_of(data: TrainingData) -> Surrogate:
-    surrogate = condition(data, HYPER)
+    surrogate = condition(data, HYPER, FORM)
     assert surrogate is not None
     return surrogate
-
-
-@pytest.fixture
-def seeded() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(20240)
-        yield
 
 
 def places(count: int = 12) -> Tensor:
     generator = torch.Generator().manual_seed(5)
     return torch.rand(count, 1, 2, generator=generator, dtype=torch.float64)
-
-
-def stock(surrogate: Surrogate) -> SingleTaskGP:
-    """Build BoTorch's own model on the same data, at the same hyperparameters."""
-    data, hyper = surrogate.data, surrogate.hyper
-    noise = (data.noise + hyper.noise + NOISE_FLOOR) / data.weight
-    kernel = gpytorch.kernels.MaternKernel(nu=2.5, ard_num_dims=2).double()
-    kernel.lengthscale = hyper.lengthscale
-    mean = gpytorch.means.ConstantMean().double()
-    mean.constant = surrogate.factors.mean
-    return SingleTaskGP(
-        data.x,
-        data.y.unsqueeze(-1),
-        noise.unsqueeze(-1),
-        covar_module=kernel,
-        mean_module=mean,
-        outcome_transform=None,
-    ).eval()
 
 
 @given(st.integers(2, 10), st.integers(0, 999), st.floats(-2, 2), st.floats(0, 9))
@@ -89,7 +76,7 @@ def test_the_built_in_criteria_are_botorchs_on_the_same_surrogate(
 @pytest.mark.parametrize("seed", range(4))
 def test_the_fast_path_agrees_with_botorchs_own_model(seed: int) -> None:
     model, x = surrogate_of(draw_data(8, 2, seed)), places()
-    other = stock(model)
+    other = model.to_botorch()
     best = cube(0.3)
     for criterion in (LogExpectedImprovement(), UpperConfidenceBound(2.0)):
         found, wanted = criterion(model, best)(x), criterion(other, best)(x)
@@ -119,90 +106,26 @@ def test_a_negative_weight_of_the_unknown_is_refused(beta: float) -> None:
 
 def test_the_names_of_the_recipe_are_the_built_in_criteria() -> None:
     assert {
+        "auto": ExpectedImprovement(),
         "log_ei": LogExpectedImprovement(),
+        "log_nei": NoisyExpectedImprovement(),
+        "pi": ProbabilityOfImprovement(),
         "ucb": UpperConfidenceBound(2.0),
         "thompson": ThompsonSampling(),
     } == BY_NAME
-
-
-@pytest.mark.usefixtures("seeded")
-def test_one_draw_gives_the_same_value_at_the_same_place() -> None:
-    draw, x = ThompsonSampling()(surrogate_of(draw_data(6, 2, 0)), cube(0.0)), places()
-    values = draw(x)
-    assert values.shape == (12,)
-    assert torch.equal(draw(x), values)
-    assert torch.allclose(draw(x.flip(0)), values.flip(0), rtol=0, atol=1e-12)
-    assert torch.allclose(torch.cat([draw(x[:5]), draw(x[5:])]), values, rtol=0, atol=1e-12)
-
-
-@pytest.mark.usefixtures("seeded")
-def test_each_draw_is_another() -> None:
-    model, x = surrogate_of(draw_data(6, 2, 0)), places()
-    one, other = (ThompsonSampling()(model, cube(0.0))(x) for _ in range(2))
-    assert float((one - other).abs().max()) > 1e-3
-
-
-def test_the_same_seed_gives_the_same_draw() -> None:
-    model, x = surrogate_of(draw_data(6, 2, 0)), places()
-    values = []
-    for _ in range(2):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
-            values.append(ThompsonSampling()(model, cube(0.0))(x))
-    assert torch.equal(*values)
-
-
-DATA = {
-    "no decay": draw_data(8, 2, 1),
-    "kernel decay": draw_data(8, 2, 1, half_life=4.0),
-    "slow kernel decay": draw_data(8, 2, 2, half_life=13.0),
-    "fast kernel decay": draw_data(8, 2, 3, half_life=1.0),
-    "one place again and again": TrainingData(
-        x=torch.full((8, 2), 0.5, dtype=torch.float64),
-        y=draw_data(8, 2, 4).y,
-        noise=torch.zeros(8, dtype=torch.float64),
-        weight=torch.ones(8, dtype=torch.float64),
-        age=torch.arange(16, 8, -1, dtype=torch.float64),
-        half_life=13.0,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", DATA)
-@pytest.mark.usefixtures("seeded")
-def test_many_draws_have_the_mean_and_variance_of_the_posterior(name: str) -> None:
-    model = surrogate_of(DATA[name])
-    x = torch.cat([places(4), DATA[name].x[:2].unsqueeze(-2)])
-    count = 2000
-    with torch.no_grad():
-        values = torch.stack([PosteriorDraw(model)(x) for _ in range(count)])
-        posterior = model.posterior(x)
-    mean, variance = posterior.mean.flatten(), posterior.variance.flatten()
-    error = (values.mean(0) - mean).abs() / variance.sqrt()
-    assert float(error.max()) < 5 / math.sqrt(count)  # standard errors
-    ratio = values.var(0) / variance
-    assert float((ratio - 1).abs().max()) < 6 * math.sqrt(2 / count), ratio
-
-
-@pytest.mark.usefixtures("seeded")
-def test_two_places_of_one_draw_vary_together_as_the_posterior_says() -> None:
-    model = surrogate_of(DATA["no decay"])
-    x = places(4)
-    with torch.no_grad():
-        values = torch.stack([PosteriorDraw(model)(x) for _ in range(2000)])
-        wanted = model.posterior(x.squeeze(-2)).distribution.covariance_matrix
-    assert torch.allclose(torch.cov(values.T), wanted, atol=0.05)
+    field = {f.name: f for f in msgspec.structs.fields(Search)}["acquisition"]
+    assert set(BY_NAME) == set(get_args(field.type))
 
 
 @pytest.mark.filterwarnings("ignore::botorch.exceptions.warnings.InputDataWarning")
 def test_a_draw_needs_gptunes_own_surrogate() -> None:
-    other = stock(surrogate_of(draw_data(4, 2, 0)))
+    other = surrogate_of(draw_data(4, 2, 0)).to_botorch()
     with pytest.raises(TypeError, match="needs a gptune Surrogate, got"):
         ThompsonSampling()(other, cube(0.0))
 
 
 def improvement(model: Model, best: Tensor) -> AcquisitionFunction:
-    return ProbabilityOfImprovement(model, best_f=best)
+    return BotorchPI(model, best_f=best)
 
 
 class Mine:
@@ -227,8 +150,117 @@ def test_any_callable_drives_a_search(acquisition: Acquisition | type[Mine]) -> 
     model = surrogate_of(draw_data(6, 2, 0))
     box = (cube([0.0, 0.0]), cube([1.0, 1.0]))
     with torch.no_grad():
-        criterion = chosen(model, cube(0.5))
-        place, value = maximise(criterion, [box], lambda x: x, 0)
-        others = criterion(places())
+        score = bind(chosen, model, cube(0.5), NONE)
+        hunt = Hunt(space=SQUARE, boxes=[box], scale=model.hyper.lengthscale)
+        place, value = maximise(score, hunt)
+        others = score.values(places().squeeze(-2))
     assert value >= float(others.max())
     assert bool(((place >= 0) & (place <= 1)).all())
+
+
+CLOSED = [name for name, criterion in BY_NAME.items() if isinstance(criterion, HasClosedForm)]
+
+
+@pytest.mark.parametrize("name", ["log_ei", "pi", "ucb"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_closed_form_and_the_way_through_botorch_lead_to_one_place(
+    name: str, seed: int
+) -> None:
+    model, criterion, best = surrogate_of(draw_data(9, 2, seed)), BY_NAME[name], cube(0.3)
+    fast, slow = bind(criterion, model, best, NONE), Traced(criterion(model, best))
+    x = places().squeeze(-2)
+    assert torch.allclose(fast.values(x), slow.values(x), rtol=0, atol=1e-6)
+    box = (cube([0.0, 0.0]), cube([1.0, 1.0]))
+    hunt = Hunt(space=SQUARE, boxes=[box], scale=model.hyper.lengthscale)
+    (one, high), (other, low) = maximise(fast, hunt), maximise(slow, hunt)
+    assert high == pytest.approx(low, abs=1e-4)
+    assert torch.allclose(one, other, atol=0.02)
+
+
+def test_noisy_improvement_agrees_with_botorchs_up_to_its_chance() -> None:
+    model, x = surrogate_of(draw_data(9, 2, 1)), places().squeeze(-2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        wanted = Traced(NoisyExpectedImprovement()(model, cube(0.0))).values(x)
+        drawn = [
+            bind(NoisyExpectedImprovement(), model, cube(0.0), NONE).values(x).exp()
+            for _ in range(200)
+        ]
+    found = torch.stack(drawn).mean(0)
+    big = wanted.exp() > 0.02
+    assert bool(big.any())
+    assert torch.allclose(found[big], wanted.exp()[big], rtol=0.15)
+
+
+@pytest.mark.parametrize("noise", [1e-4, 0.3])
+def test_auto_is_the_noisy_one_where_the_fit_finds_noise(noise: float) -> None:
+    model = condition(draw_data(9, 2, 1), Hyperparameters(cube([0.4, 0.8]), cube(noise)), FORM)
+    assert model is not None
+    named = NoisyExpectedImprovement() if noise > 0.1 else LogExpectedImprovement()
+    x, values = places().squeeze(-2), []
+    for criterion in (ExpectedImprovement(), named):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            values.append(bind(criterion, model, cube(0.3), NONE).values(x))
+    assert torch.equal(*values)
+    assert type(ExpectedImprovement()(model, cube(0.3))) is type(named(model, cube(0.3)))
+
+
+@pytest.mark.parametrize("name", [*CLOSED, "monte carlo", "analytic"])
+def test_a_pending_place_is_less_promising_than_it_was(name: str) -> None:
+    def monte_carlo(model: Model, best: Tensor) -> AcquisitionFunction:
+        return qLogExpectedImprovement(model, best_f=best)
+
+    mine: dict[str, Acquisition] = {
+        "monte carlo": monte_carlo,
+        "analytic": lambda model, best: BotorchLogEI(model, best_f=best),
+    }
+    criterion = mine.get(name) or BY_NAME[name]
+    model, best = surrogate_of(draw_data(9, 2, 2)), cube(0.3)
+    box = (cube([0.0, 0.0]), cube([1.0, 1.0]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        hunt = Hunt(space=SQUARE, boxes=[box], scale=model.hyper.lengthscale)
+        place, _ = maximise(bind(criterion, model, best, NONE), hunt)
+        waiting = bind(criterion, model, best, place.unsqueeze(0))
+        other, value = maximise(waiting, hunt)
+        assert float(waiting.values(place.unsqueeze(0))) < value - 1e-3
+    assert float((other - place).norm()) > 0.002
+
+
+def test_a_monte_carlo_criterion_gets_pending_places_as_its_own() -> None:
+    made: list[Any] = []
+
+    def criterion(model: Model, best: Tensor) -> AcquisitionFunction:
+        made.append(qLogExpectedImprovement(model, best_f=best))
+        return made[-1]
+
+    pending = cube([[0.2, 0.3]])
+    bind(criterion, surrogate_of(draw_data(6, 2, 0)), cube(0.0), pending)
+    assert len(made) == 1
+    assert torch.equal(made[0].X_pending, pending)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "smooth"),
+    [
+        (lambda x: x.sum((-1, -2)), True),
+        (lambda x: x.detach().sum((-1, -2)), False),
+        (lambda x: torch.from_numpy(x.detach().numpy().sum((-1, -2))), False),
+        (lambda x: torch.ones(len(x), requires_grad=True).double(), False),
+    ],
+)
+def test_a_gradient_is_used_where_there_is_one(criterion: Any, smooth: bool) -> None:
+    score, x = Traced(criterion), places(3).squeeze(-2)
+    assert score.is_smooth(x[:1]) is smooth
+    assert score.values(x).shape == (3,)
+    if smooth:
+        values, slopes = score.slopes(x)
+        assert torch.equal(values, score.values(x))
+        assert torch.equal(slopes, torch.ones_like(x))
+
+
+@pytest.mark.parametrize("criterion", [lambda x: x.sum(), lambda x: x, lambda x: 1.0])
+def test_values_of_the_wrong_shape_are_refused(criterion: Any) -> None:
+    with pytest.raises(CriterionError, match=r"must give shape \(3,\), got .*one value per point"):
+        Traced(criterion).values(places(3).squeeze(-2))

@@ -289,15 +289,98 @@ def test_a_neighbour_differs_in_one_whole_number_or_choice(
             assert set(reached) >= wanted
 
 
-@given(spaces(max_size=3))
+@given(spaces_and_points())
+@settings(deadline=None, max_examples=60)
+def test_neighbours_are_different_places_of_points(
+    drawn: tuple[SearchSpace, dict[str, Scalar]],
+) -> None:
+    space, point = drawn
+    here = space.snap(space.encode(point).unsqueeze(0))[0]
+    before = here.clone()
+    near = space.neighbours(here)
+    assert torch.equal(here, before)
+    assert near.shape == (len(near), space.dimension)
+    assert near.dtype == torch.float64
+    assert torch.equal(space.snap(near), near)
+    assert len(torch.unique(torch.cat([near, here.unsqueeze(0)]), dim=0)) == len(near) + 1
+    assert torch.equal(near[:, space.floats], here[space.floats].expand(len(near), -1))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "wanted"),
+    [
+        (Integer(0, 80), 40, [30, 39, 41, 50]),
+        (Integer(0, 80), 0, [1, 10]),
+        (Integer(0, 80), 75, [65, 74, 76]),
+        (Integer(1, 80, log=True), 1, [2, 10]),
+        (Integer(0, 1), 1, [0]),
+        (Categorical(("a", "b", "c")), "b", ["a", "c"]),
+        (Categorical((1, True, 1.0)), True, [1, 1.0]),
+    ],
+)
+def test_a_step_is_one_or_an_eighth_of_the_range(
+    parameter: Parameter, value: Scalar, wanted: list[Scalar]
+) -> None:
+    space = SearchSpace({"p": parameter})
+    near = [space.decode(row)["p"] for row in space.neighbours(space.encode({"p": value}))]
+    assert sorted(map(repr, near)) == sorted(map(repr, wanted))
+
+
+def test_real_parameters_have_no_neighbours() -> None:
+    space = SearchSpace({"x": Float(0.0, 1.0), "y": Float(1.0, 2.0)})
+    assert space.neighbours(cube([0.3, 0.4])).shape == (0, 2)
+
+
+@st.composite
+def finite_spaces(draw: st.DrawFn) -> SearchSpace:
+    low = draw(st.integers(1, 50))
+    short = Integer(low, low + draw(st.integers(1, 6)), log=draw(st.booleans()))
+    chosen = st.lists(st.just(short) | categoricals(), min_size=1, max_size=3)
+    return SearchSpace({f"p{i}": p for i, p in enumerate(draw(chosen))})
+
+
+@given(finite_spaces())
 @settings(deadline=None, max_examples=40)
 def test_a_finite_space_lists_each_of_its_points_once(space: SearchSpace) -> None:
-    if space.size > 2000:
-        return
-    points = [space.decode(row) for row in space.grid]
-    assert len(points) == space.size
-    assert len({tuple(map(repr, point.values())) for point in points}) == space.size
-    assert all(torch.equal(space.encode(p), x) for p, x in zip(points, space.grid, strict=True))
+    values = [
+        range(p.low, p.high + 1) if isinstance(p, Integer) else getattr(p, "choices", ())
+        for p in space.parameters.values()
+    ]
+    wanted = [
+        dict(zip(space.parameters, chosen, strict=True)) for chosen in itertools.product(*values)
+    ]
+    assert space.size == len(space.grid) == len(wanted)
+    assert len(torch.unique(space.grid, dim=0)) == len(wanted)
+    places = torch.stack([space.encode(point) for point in wanted])
+    assert torch.equal(places.unique(dim=0), space.grid.unique(dim=0))
+    assert torch.equal(space.snap(space.grid), space.grid)
+    assert [repr(space.decode(row)) for row in space.grid] == [repr(point) for point in wanted]
+
+
+@given(spaces())
+@settings(deadline=None, max_examples=60)
+def test_the_real_coordinates_are_those_of_real_parameters(space: SearchSpace) -> None:
+    assert space.floats.shape == (space.dimension,)
+    assert space.floats.dtype == torch.bool
+    for _, parameter, part in space.columns():
+        assert space.floats[part].tolist() == [isinstance(parameter, Float)] * (
+            part.stop - part.start
+        )
+    has_real = any(isinstance(p, Float) for p in space.parameters.values())
+    assert space.all_floats == bool(space.floats.all())
+    assert math.isinf(space.size) == has_real
+
+
+@pytest.mark.parametrize(
+    "parameters_",
+    [
+        {"seed": Integer(0, 2**63 - 1)},
+        {**{f"n{i}": Integer(1, 2**60, log=True) for i in range(20)}, "x": Float(0.0, 1.0)},
+    ],
+    ids=["a seed", "a product beyond floats"],
+)
+def test_a_space_of_very_many_points_has_a_size(parameters_: dict[str, Parameter]) -> None:
+    assert SearchSpace(parameters_).size > 2**62
 
 
 def test_a_space_with_a_real_parameter_is_infinite() -> None:

@@ -1,5 +1,8 @@
 """The trust region grows on streaks of kept changes, shrinks on undone ones, within limits."""
 
+import math
+
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -114,7 +117,48 @@ def test_the_defaults_halve_three_times_and_then_start_anew() -> None:
     assert lengths[1::2] == [0.2, 0.1, 0.05, 0.4, 0.2]
 
 
+@given(regions(), histories)
+@settings(deadline=None, max_examples=100)
+def test_restarts_count_the_collapses_and_survive_all_else(
+    config: TrustRegion, history: list[bool]
+) -> None:
+    state, collapses = start(config), 0
+    for success in history + [False] * 40 + [True] * 4:
+        full = not success and state.failures + 1 == config.failures
+        collapses += full and state.length * config.shrink < config.minimum * (1 - 1e-9)
+        state = update(config, state, success=success)
+        assert state.restarts == collapses
+
+
+def test_a_length_that_misses_the_minimum_by_rounding_alone_has_not_collapsed() -> None:
+    config = TrustRegion(minimum=0.07, initial=0.7, maximum=1.0, shrink=0.1, failures=1)
+    assert config.initial * config.shrink < config.minimum  # 0.7 * 0.1 == 0.06999999999999999
+    state = update(config, start(config), success=False)
+    assert (state.length, state.restarts) == (0.07, 0)
+    state = update(config, state, success=False)
+    assert (state.length, state.restarts) == (0.7, 1)
+
+
 lengthscales = st.lists(st.floats(1e-4, 1e3), min_size=1, max_size=5).map(cube)
+
+
+@given(st.floats(0.01, 1.0), lengthscales)
+@settings(deadline=None, max_examples=100)
+def test_a_side_is_the_length_times_the_lengthscale_over_the_geometric_mean(
+    length: float, lengthscale: Tensor
+) -> None:
+    found = sides(TrustRegionState(length=length), lengthscale).tolist()
+    usable = [min(1.0, max(1e-3, scale)) for scale in lengthscale.tolist()]
+    mean = math.prod(usable) ** (1 / len(usable))
+    wanted = [length * min(2.0, max(0.5, scale / mean)) for scale in usable]
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_side_is_twice_the_length_at_most_and_half_of_it_at_least() -> None:
+    state = TrustRegionState(length=0.2)
+    assert sides(state, cube([0.1, 0.225])).tolist() == pytest.approx([0.2 / 1.5, 0.2 * 1.5])
+    assert sides(state, cube([0.001, 1.0])).tolist() == pytest.approx([0.1, 0.4])
+    assert sides(state, cube([1.0, 1000.0])).tolist() == pytest.approx([0.2, 0.2])  # both flat
 
 
 @given(st.floats(0.01, 1.0), lengthscales)
