@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gptune.core.space import SearchSpace
-from gptune.records import Categorical, Integer, Request, Scalar
+from gptune.records import Categorical, Float, Integer, Request, Scalar
 
 Box = tuple[Tensor, Tensor]  # lower and upper corner, each of shape (d,)
 
@@ -33,12 +33,22 @@ def boxes(
         if isinstance(parameter, Categorical):
             side = (torch.zeros_like(center[part]), torch.ones_like(center[part]))
         else:
-            ends = [space.place(name, end) for end in request.limits[name]]
+            ends = [space.place(name, end) for end in _ends(parameter, request, name)]
             floor = center[part] if name in upward else low[part].clamp(*ends)
             side = (floor, high[part].clamp(*ends))
         for box in (each[request.free.index(name)], joint):
             box[0][part], box[1][part] = side
     return [joint] if request.joint else each
+
+
+def _ends(parameter: Float | Integer, request: Request, name: str) -> tuple[float, float]:
+    """The limits; of a whole number the last whole ones inside, for no other is moved to."""
+    low, high = request.limits[name]
+    if isinstance(parameter, Float):
+        return low, high
+    inside = math.ceil(low), math.floor(high)
+    here = float(request.point[name])
+    return inside if inside[0] <= inside[1] else (here, here)
 
 
 def moves(space: SearchSpace, request: Request, place: Tensor) -> dict[str, Scalar]:

@@ -96,6 +96,10 @@ def evaluate(score: Score, x: Tensor) -> Tensor:
     values = score.values(x)
     if bool(values.isnan().all()):
         raise CriterionError(f"acquisition: all {x.shape[0]} values are NaN; check the criterion")
+    return _without_nan(values)
+
+
+def _without_nan(values: Tensor) -> Tensor:
     return values.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
@@ -228,13 +232,13 @@ def _climb(score: Score, hunt: Hunt, starts: Found) -> Found:
 def _zoom(score: Score, hunt: Hunt, box: Box, place: Tensor) -> tuple[Tensor, Tensor]:
     """Look closer and closer around a place, where a criterion has no gradient."""
     low, high = box
-    found, heights = [place.unsqueeze(0)], [evaluate(score, place.unsqueeze(0))]
+    found, heights = [place.unsqueeze(0)], [_without_nan(score.values(place.unsqueeze(0)))]
     for look in range(1, LOOKS + 1):
         reach = (high - low) * ZOOM**look / 2
         center = torch.cat(found)[int(torch.cat(heights).argmax())]
         corners = (center - reach).clamp(low, high), (center + reach).clamp(low, high)
         found.append(shifted_sobol(CLOSE, *corners, hunt.seed))
-        heights.append(evaluate(score, found[-1]))
+        heights.append(_without_nan(score.values(found[-1])))
     return torch.cat(found), torch.cat(heights)
 
 
@@ -247,7 +251,7 @@ def _step(
     near = near[is_free(near, hunt.taken)]
     if len(near) == 0:
         return None
-    values = evaluate(score, near)
+    values = _without_nan(score.values(near))
     order = values.argsort(descending=True, stable=True)[:STARTS]
     found = _climb(score, hunt, Found(near, values, torch.full((len(near),), owner)).only(order))
     best = int(found.values.argmax())

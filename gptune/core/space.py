@@ -140,7 +140,8 @@ class SearchSpace:
     @cached_property
     def size(self) -> float:
         """How many points there are; infinite with a real parameter."""
-        return math.prod(_count(parameter) for parameter in self.parameters.values())
+        counts = [_count(p) for p in self.parameters.values() if not isinstance(p, Float)]
+        return math.prod(counts) if len(counts) == len(self.parameters) else math.inf
 
     @cached_property
     def grid(self) -> Tensor:
@@ -153,10 +154,11 @@ class SearchSpace:
         return cube(rows)
 
 
-def _count(parameter: Parameter) -> float:
-    if isinstance(parameter, Float):
-        return math.inf
-    return _width(parameter) if isinstance(parameter, Categorical) else len(_all(parameter))
+def _count(parameter: Integer | Categorical) -> int:
+    """How many values there are; whole numbers may be more than any float can count."""
+    if isinstance(parameter, Categorical):
+        return len(parameter.choices)
+    return parameter.high - parameter.low + 1
 
 
 def _all(parameter: Parameter) -> Sequence[Scalar]:

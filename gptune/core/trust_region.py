@@ -74,4 +74,3 @@ def bounds(
         return torch.zeros_like(center), torch.ones_like(center)
     reach = sides(state, lengthscale) / 2
     return (center - reach).clamp(0.0, 1.0), (center + reach).clamp(0.0, 1.0)
-

@@ -229,7 +229,7 @@ def test_a_pending_place_is_less_promising_than_it_was(name: str) -> None:
 
 
 def test_a_monte_carlo_criterion_gets_pending_places_as_its_own() -> None:
-    made: list[Any] = []
+    made: list[AcquisitionFunction] = []
 
     def criterion(model: Model, best: Tensor) -> AcquisitionFunction:
         made.append(qLogExpectedImprovement(model, best_f=best))

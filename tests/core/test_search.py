@@ -2,20 +2,23 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from gptune.core.criteria import Traced
-from gptune.core.search import Hunt, evaluate, is_free, shifted_sobol, sobol
+from gptune.core.search import EVALUATIONS, Hunt, evaluate, is_free, shifted_sobol, sobol
 from gptune.core.search import maximise as search_for
 from gptune.core.space import SearchSpace, cube
 from gptune.errors import CriterionError, GptuneError
-from gptune.records import Categorical, Float, Integer
+from gptune.records import Categorical, Float, Integer, Scalar
+from tests.strategies import categoricals, points_of
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -247,6 +250,297 @@ def test_with_a_gradient_a_peak_is_found_to_many_digits(seed: int) -> None:
     peak = [0.123, 0.456, 0.789, 0.5]
     place, _ = maximise(bowl(peak), whole(4), plane(4), seed)
     assert torch.allclose(place, cube(peak), atol=1e-4)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A score that writes down where it was asked, and how."""
+
+    inner: Traced
+    asked: list[Tensor] = field(default_factory=list)
+    climbed: list[Tensor] = field(default_factory=list)
+
+    def is_smooth(self, x: Tensor) -> bool:
+        return self.inner.is_smooth(x)
+
+    def values(self, x: Tensor) -> Tensor:
+        self.asked.append(x.clone())
+        return self.inner.values(x)
+
+    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.climbed.append(x.clone())
+        return self.inner.slopes(x)
+
+
+def watch(
+    criterion: Callable[[Tensor], Tensor],
+    space: SearchSpace,
+    sides: list[tuple[Tensor, Tensor]] | None = None,
+    **rest: Any,
+) -> tuple[Watched, Tensor, float]:
+    """Search with a score that writes down where it is asked."""
+    score = Watched(Traced(criterion))
+    scale = torch.full((space.dimension,), 0.5, dtype=torch.float64)
+    boxes_ = whole(space.dimension) if sides is None else sides
+    place, value = search_for(score, Hunt(space=space, boxes=boxes_, scale=scale, **rest))
+    return score, place, value
+
+
+@given(seeds, st.lists(st.floats(0, 1), min_size=2, max_size=2))
+@settings(deadline=None, max_examples=20)
+def test_a_criterion_of_numpy_is_looked_at_closer_and_closer(seed: int, peak: list[float]) -> None:
+    def score(x: Tensor) -> Tensor:
+        flat = np.asarray(x.detach().squeeze(-2))
+        return torch.from_numpy(-np.abs(flat - np.array(peak)).sum(-1))
+
+    watched, place, value = watch(score, plane(2), seed=seed)
+    assert watched.climbed == []
+    assert torch.allclose(place, cube(peak), atol=0.01)
+    first = float(Traced(score).values(watched.asked[0]).max())
+    assert value >= first
+
+
+@given(seeds, st.integers(1, 5), st.sampled_from("abc"), st.floats(0, 1))
+@settings(deadline=None, max_examples=20)
+def test_a_mixed_space_needs_no_gradient(seed: int, n: int, c: str, x: float) -> None:
+    peak = MIXED.encode({"n": n, "c": c, "x": x})
+    score = lambda at: -(at.detach().squeeze(-2) - peak).abs().sum(-1)  # noqa: E731
+    watched, place, _ = watch(score, MIXED, seed=seed)
+    assert watched.climbed == []
+    found = MIXED.decode(place)
+    assert (found["n"], found["c"]) == (n, c)
+    assert found["x"] == pytest.approx(x, abs=0.15)
+
+
+@given(seeds, st.booleans())
+@settings(deadline=None, max_examples=10)
+def test_without_a_gradient_too_the_search_goes_on_from_the_best_place_known(
+    seed: int, has_two: bool
+) -> None:
+    needle = cube([0.31415, 0.2718, 0.5772, 0.1])
+    far = (cube([0.9] * 4), cube([1.0] * 4))
+    score = lambda x: -(x.detach().squeeze(-2) - needle).abs().sum(-1)  # noqa: E731
+    sides = [far, *whole(4)] if has_two else whole(4)
+    _, place, value = watch(score, plane(4), sides, seed=seed, near=needle + 0.001)
+    assert value >= -0.02
+    assert float((place - needle).abs().sum()) <= 0.02
+
+
+CHOICES = SearchSpace({f"c{i}": Categorical(tuple("abcdef")) for i in range(10)})
+
+
+@given(
+    seeds,
+    st.lists(st.sampled_from("abcdef"), min_size=10, max_size=10),
+    st.lists(st.integers(0, 9), max_size=4, unique=True),
+)
+@settings(deadline=None, max_examples=15)
+def test_from_the_best_place_known_choices_are_changed_while_that_helps(
+    seed: int, best: list[str], wrong: list[int]
+) -> None:
+    point: dict[str, Scalar] = {f"c{i}": choice for i, choice in enumerate(best)}
+    near = {**point, **{f"c{i}": "b" if best[i] == "a" else "a" for i in wrong}}
+    score = bowl(CHOICES.encode(point).tolist())
+    place, value = maximise(
+        score, whole(CHOICES.dimension), CHOICES, seed, near=CHOICES.encode(near)
+    )
+    assert CHOICES.decode(place) == point
+    assert value == 0.0
+
+
+GRAVEL = SearchSpace({"n": Integer(0, 4000), "x": Float(0.0, 1.0)})
+
+
+@given(seeds, st.integers(0, 4000), st.floats(0.1, 0.9))
+@settings(deadline=None, max_examples=15)
+def test_after_each_step_real_numbers_are_climbed_anew(seed: int, n: int, x: float) -> None:
+    """Where the best x lies depends on n: steps of n alone gain less and less."""
+    peak = GRAVEL.encode({"n": n, "x": x})
+
+    def score(places: Tensor) -> Tensor:
+        gap = places.squeeze(-2) - peak
+        return -gap[:, 0].square() - 100 * (gap[:, 1] + gap[:, 0]).square()
+
+    place, value = maximise(score, whole(2), GRAVEL, seed)
+    steps = abs(float(GRAVEL.decode(place)["n"]) - n)
+    assert steps <= 500
+    assert float((place - peak).sum()) == pytest.approx(0.0, abs=2e-3)
+    assert value > -0.02
+
+
+@given(st.data(), seeds)
+@settings(deadline=None, max_examples=40)
+def test_each_box_of_a_mixed_space_moves_its_own_knobs_alone(
+    data: st.DataObject, seed: int
+) -> None:
+    space = SearchSpace(
+        {
+            "x": Float(0.0, 1.0),
+            "n": Integer(0, 9),
+            "c": Categorical(("a", "b", "c")),
+            "y": Float(0.0, 1.0),
+        }
+    )
+    point, peak = data.draw(points_of(space)), space.encode(data.draw(points_of(space)))
+    center, sides = space.encode(point), []
+    for _, _, part in space.columns():
+        low, high = center.clone(), center.clone()
+        low[part], high[part] = 0.0, 1.0
+        sides.append((low, high))
+    sides = data.draw(st.permutations(sides))
+    near = space.encode(data.draw(points_of(space)))
+    watched, place, value = watch(
+        bowl(peak.tolist()), space, sides, seed=seed, near=near, taken=center.unsqueeze(0)
+    )
+    seen = torch.cat([*watched.asked, *watched.climbed, place.unsqueeze(0)])
+    changed = torch.stack(
+        [(seen[:, part] != center[part]).any(-1) for _, _, part in space.columns()]
+    )
+    assert int(changed.sum(0).max()) <= 1
+    assert torch.equal(space.snap(seen), seen)
+    assert not torch.equal(place, center)
+    best = max(float(bowl(peak.tolist())(row.reshape(1, 1, -1))) for row in watched.asked[0])
+    assert value >= best
+
+
+@st.composite
+def finite_spaces(draw: st.DrawFn) -> SearchSpace:
+    """Draw a space of at most some twenty points."""
+    low = draw(st.integers(1, 50))
+    short = Integer(low, low + draw(st.integers(1, 4)), log=draw(st.booleans()))
+    chosen = st.lists(st.just(short) | categoricals(), min_size=1, max_size=2)
+    return SearchSpace({f"p{i}": p for i, p in enumerate(draw(chosen))})
+
+
+@given(finite_spaces(), seeds, st.integers(0, 10**6))
+@settings(deadline=None, max_examples=30)
+def test_a_finite_space_is_used_up_from_the_best_to_the_worst(
+    space: SearchSpace, seed: int, salt: int
+) -> None:
+    generator = torch.Generator().manual_seed(salt)
+    weights = torch.rand(space.dimension, generator=generator, dtype=torch.float64)
+
+    def score(x: Tensor) -> Tensor:
+        return torch.sin(20 * x.squeeze(-2) @ weights)
+
+    taken = torch.zeros(0, space.dimension, dtype=torch.float64)
+    wanted = sorted(Traced(score).values(space.grid).tolist(), reverse=True)
+    values = []
+    for _ in wanted:
+        place, value = maximise(score, whole(space.dimension), space, seed, taken=taken)
+        assert torch.equal(space.snap(place.unsqueeze(0))[0], place)
+        taken = torch.cat([taken, place.unsqueeze(0)])
+        values.append(value)
+    assert len(torch.unique(taken, dim=0)) == space.size
+    assert values == pytest.approx(wanted, rel=0, abs=1e-12)
+    place, value = maximise(score, whole(space.dimension), space, seed, taken=taken)
+    assert value == pytest.approx(wanted[0], rel=0, abs=1e-12)  # then the best comes again
+
+
+def test_only_the_places_of_a_box_are_free_there() -> None:
+    """Of a finite space, one box holds all but two places; both are given, then no third."""
+    low = FINITE.encode({"n": 1, "c": "a"})
+    high = FINITE.encode({"n": 2, "c": "a"})
+    score = bowl(FINITE.encode({"n": 3, "c": "b"}).tolist())
+    taken = torch.zeros(0, 4, dtype=torch.float64)
+    for n in (2, 1, 2):
+        place, _ = maximise(score, [(low, high)], FINITE, 0, taken=taken)
+        assert FINITE.decode(place) == {"n": n, "c": "a"}
+        taken = torch.cat([taken, place.unsqueeze(0)])
+
+
+GRAINS = SearchSpace({f"n{i}": Integer(0, 19) for i in range(3)})
+
+
+@given(seeds, st.lists(st.integers(0, 19), min_size=3, max_size=3))
+@settings(deadline=None, max_examples=10)
+def test_taken_places_are_not_stepped_on(seed: int, best: list[int]) -> None:
+    assert GRAINS.size == 8000
+    peak = GRAINS.encode({f"n{i}": n for i, n in enumerate(best)})
+    taken = peak.unsqueeze(0)
+    for _ in range(6):
+        place, value = maximise(bowl(peak.tolist()), whole(3), GRAINS, seed, taken=taken, near=peak)
+        assert bool(is_free(place.unsqueeze(0), taken))
+        assert value > -0.1
+        taken = torch.cat([taken, place.unsqueeze(0)])
+
+
+def test_a_place_is_taken_if_it_is_the_same_up_to_rounding_and_not_if_it_is_close() -> None:
+    here = cube([[0.3, 0.7]])
+    near = cube([[0.3, 0.7], [0.3 + 1e-12, 0.7], [0.3 + 1e-6, 0.7], [0.3, 0.69]])
+    assert is_free(near, here).tolist() == [False, False, True, True]
+    assert is_free(near, None).tolist() == [True] * 4
+    assert is_free(near, here[:0]).tolist() == [True] * 4
+
+
+def test_where_every_neighbour_is_nan_the_place_that_was_found_stays() -> None:
+    space = SearchSpace({"c": Categorical(("a", "b")), "x": Float(0.0, 1.0)})
+
+    def half(at: Tensor) -> Tensor:
+        flat = at.squeeze(-2)
+        return torch.where(flat[:, 1] > 0.5, torch.nan, flat[:, 2])
+
+    place, value = maximise(half, whole(3), space, 0)
+    assert space.decode(place) == {"c": "a", "x": 1.0}
+    assert value == 1.0
+
+
+def test_where_every_closer_look_is_nan_the_place_that_was_found_stays() -> None:
+    def corner(at: Tensor) -> Tensor:
+        return torch.where((at.detach().squeeze(-2) == 0).all(-1), 1.0, torch.nan)
+
+    place, value = maximise(corner, whole(2), plane(2), 0)
+    assert place.tolist() == [0.0, 0.0]
+    assert value == 1.0
+
+
+@given(st.integers(0, 6))
+@settings(deadline=None, max_examples=7)
+def test_when_the_time_is_up_nothing_more_is_asked(patience: int) -> None:
+    asked: list[bool] = []
+
+    def expired() -> bool:
+        asked.append(True)
+        return len(asked) > patience
+
+    watched, place, _ = watch(
+        lambda x: -(x.squeeze(-2) - 0.3).pow(4).sum(-1), plane(3), expired=expired
+    )
+    assert len(watched.asked) == 1
+    # One question before the climb, one before each step but the first evaluation.
+    assert len(watched.climbed) == min(patience, EVALUATIONS)
+    assert bool(((place >= 0) & (place <= 1)).all())
+
+
+def test_when_the_time_is_up_at_once_a_mixed_space_is_stepped_through_once_at_most() -> None:
+    watched, place, _ = watch(bowl([0.9] * 5), MIXED, expired=lambda: True)
+    assert watched.climbed == []
+    assert len(watched.asked) <= 2
+    assert torch.equal(MIXED.snap(place.unsqueeze(0))[0], place)
+
+
+@given(seeds, seeds)
+@settings(deadline=None, max_examples=20)
+def test_another_seed_gives_other_points(one: int, other: int) -> None:
+    assume(one != other)
+    low, high = whole(3)[0]
+    for draw in (sobol, shifted_sobol):
+        assert not torch.equal(draw(8, low, high, one), draw(8, low, high, other))
+    shift = shifted_sobol(8, low, high, one)[0] - shifted_sobol(8, low, high, other)[0]
+    assert len(set((shift % 1.0).tolist())) == 3  # each coordinate is shifted by its own
+
+
+@given(boxes(), seeds, st.integers(1, 100))
+@settings(deadline=None, max_examples=30)
+def test_shifted_points_keep_every_bit_of_a_held_side(
+    box: tuple[Tensor, Tensor], seed: int, count: int
+) -> None:
+    low, high = box[0], box[1].clone()
+    high[1] = low[1]
+    points = shifted_sobol(count, low, high, seed)
+    assert torch.equal(points[:, 1], low[1].expand(count))
+    assert points.dtype == torch.float64
+    assert bool((points >= low).all())
 
 
 FINITE = SearchSpace({"n": Integer(0, 3), "c": Categorical(("a", "b", "c"))})

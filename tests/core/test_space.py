@@ -352,7 +352,7 @@ def test_a_finite_space_lists_each_of_its_points_once(space: SearchSpace) -> Non
     assert space.size == len(space.grid) == len(wanted)
     assert len(torch.unique(space.grid, dim=0)) == len(wanted)
     places = torch.stack([space.encode(point) for point in wanted])
-    assert torch.equal(places.unique(dim=0), space.grid.unique(dim=0))
+    assert torch.equal(torch.unique(places, dim=0), torch.unique(space.grid, dim=0))
     assert torch.equal(space.snap(space.grid), space.grid)
     assert [repr(space.decode(row)) for row in space.grid] == [repr(point) for point in wanted]
 
