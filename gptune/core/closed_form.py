@@ -129,6 +129,10 @@ class ClosedForm:
         """Say that there are gradients."""
         return True
 
+    def unit(self, values: Tensor) -> float:
+        """One: the criteria are logarithms, or in the surrogate's standardised units."""
+        return 1.0
+
     def values(self, x: Tensor) -> Tensor:
         """Score places, shape ``(m, d)`` -> ``(m,)``."""
         belief = self.belief

@@ -1,5 +1,6 @@
 """How promising a point is: the protocol, the built-in criteria, and how each is bound."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
@@ -19,6 +20,9 @@ from gptune.core.draws import PosteriorDraw
 from gptune.core.space import cube
 from gptune.core.surrogate import Surrogate
 from gptune.errors import CriterionError
+
+
+EXTREME = 60  # power of two beyond which the unit of a user's criterion is not followed
 
 
 class Acquisition(Protocol):
@@ -199,6 +203,10 @@ class Score(Protocol):
         """Say whether there are gradients at a place, shape ``(1, d)``."""
         ...
 
+    def unit(self, values: Tensor) -> float:
+        """Say how large a difference of scores is one that counts, given some, ``(m,)``."""
+        ...
+
     def values(self, x: Tensor) -> Tensor:
         """Score places, shape ``(m, d)`` -> ``(m,)``."""
         ...
@@ -222,6 +230,13 @@ class Traced:
         """
         with torch.no_grad():
             return self._call(x).detach()
+
+    def unit(self, values: Tensor) -> float:
+        """Their deviation, to a power of two: nothing else is known of a user's criterion."""
+        finite = values[values.isfinite()]
+        spread = float(finite.std(correction=0)) if len(finite) else 0.0
+        exponent = math.frexp(spread)[1] if math.isfinite(spread) and spread > 0 else 0
+        return 2.0 ** max(-EXTREME, min(EXTREME, exponent))
 
     def is_smooth(self, x: Tensor) -> bool:
         """Say whether the criterion is differentiable, by trying."""

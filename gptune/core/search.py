@@ -211,8 +211,14 @@ def _climb(score: Score, hunt: Hunt, starts: Found) -> Found:
         ends, heights = _zoom(score, hunt, (box[0][best], box[1][best]), places[best])
         theirs = owner[best].expand(len(ends))
     else:
+        unit = score.unit(starts.values)
+
+        def slopes(x: Tensor, _: object) -> tuple[Tensor, Tensor]:
+            values, gradients = score.slopes(x)
+            return values / unit, gradients / unit
+
         ends, heights = ascend(
-            lambda x, _: score.slopes(x),
+            slopes,
             places,
             box,
             hunt.scale.clamp_max(1.0),
@@ -220,7 +226,7 @@ def _climb(score: Score, hunt: Hunt, starts: Found) -> Found:
             tolerance=STILL,
             expired=hunt.expired,
         )
-        theirs = owner
+        heights, theirs = heights * unit, owner
     lost = torch.full_like(heights, -torch.inf)
     heights = torch.where(is_free(ends, hunt.taken), heights, lost)
     # Starts come first: where no end is higher, argmax gives the start, with the bits of a point.

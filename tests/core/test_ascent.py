@@ -41,6 +41,16 @@ def smooth(score: Callable[[Tensor], Tensor]) -> Hill:
     return hill
 
 
+def noted(score: Callable[[Tensor], Tensor], seen: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    """Make a function that also writes down where it is called."""
+
+    def watched(x: Tensor) -> Tensor:
+        seen.append(x.detach().clone())
+        return score(x)
+
+    return watched
+
+
 def unit_box(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.zeros_like(x), torch.ones_like(x)
 
@@ -108,13 +118,8 @@ def test_no_climb_leaves_the_box_or_ends_below_its_start(
     low = torch.full_like(starts, corner)
     high = (low + side).clamp_max(1.0)
     seen: list[Tensor] = []
-
-    def watched(x: Tensor) -> Tensor:
-        seen.append(x.detach().clone())
-        return score(x)
-
     inside = torch.maximum(torch.minimum(starts, high), low)
-    _, values = climb(smooth(watched), inside, (low, high))
+    _, values = climb(smooth(noted(score, seen)), inside, (low, high))
     assert bool((values >= score(inside) - 1e-12).all())
     for x in seen:
         assert bool(((x >= low[: len(x)]) & (x <= high[: len(x)])).all())
@@ -223,7 +228,7 @@ def test_a_climb_ends_where_a_step_gains_less_than_the_tolerance() -> None:
     box, calls, heights = (start, start + 2), [], []
     for tolerance in (1e-14, 1e-3, 1e9):
         seen: list[Tensor] = []
-        hill = smooth(lambda x, seen=seen: (seen.append(x), rosenbrock(x))[1])  # type: ignore[misc]
+        hill = smooth(noted(rosenbrock, seen))
         heights.append(float(climb(hill, start, box, tolerance=tolerance)[1]))
         calls.append(len(seen))
     assert calls[0] > calls[1] > calls[2] > 1
@@ -242,6 +247,15 @@ def test_a_slope_that_lies_is_given_up_soon() -> None:
     assert torch.equal(places, start)
     assert float(values) == 0.0
     assert 3 < len(calls) < 40
+
+
+def test_a_gain_that_was_too_small_for_its_step_is_not_the_value_of_the_start() -> None:
+    def hill(x: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return 1e-6 * x[:, 0], torch.ones_like(x)  # the slope promises a million times more
+
+    start = cube([[0.25]])
+    places, values = climb(hill, start, unit_box(start))
+    assert torch.equal(values, 1e-6 * places[:, 0])
 
 
 @given(bowls())
@@ -303,11 +317,10 @@ def test_the_first_step_is_half_a_lengthscale_at_most() -> None:
 
 
 def test_a_climb_is_cut_short_when_its_time_is_up() -> None:
-    calls: list[int] = []
-    seen = lambda x: (calls.append(len(x)), rosenbrock(x))[1]  # noqa: E731
-    start = cube([[0.0, 0.0]])
-    _, value = climb(smooth(seen), start, (start, start + 2), expired=lambda: len(calls) >= 4)
-    assert len(calls) == 4
+    seen: list[Tensor] = []
+    hill, start = smooth(noted(rosenbrock, seen)), cube([[0.0, 0.0]])
+    _, value = climb(hill, start, (start, start + 2), expired=lambda: len(seen) >= 4)
+    assert len(seen) == 4
     assert float(rosenbrock(start)) < float(value) < -1e-6
 
 

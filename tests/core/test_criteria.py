@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gptune.configs import Search
+from gptune.core.closed_form import ClosedForm
 from gptune.core.criteria import (
     BY_NAME,
     Acquisition,
@@ -264,3 +265,45 @@ def test_a_gradient_is_used_where_there_is_one(criterion: Any, smooth: bool) -> 
 def test_values_of_the_wrong_shape_are_refused(criterion: Any) -> None:
     with pytest.raises(CriterionError, match=r"must give shape \(3,\), got .*one value per point"):
         Traced(criterion).values(places(3).squeeze(-2))
+
+
+def test_an_analytic_criterion_believes_in_pending_places_and_improves_on_them_too() -> None:
+    asked: list[tuple[Model, Tensor]] = []
+
+    def criterion(model: Model, best: Tensor) -> AcquisitionFunction:
+        asked.append((model, best))
+        return BotorchLogEI(model, best_f=best)
+
+    surrogate, pending = surrogate_of(draw_data(6, 2, 0)), places(2).squeeze(-2)
+    mean, _ = surrogate.marginal(pending)
+    for bar in (-9.0, 9.0):
+        asked.clear()
+        score = bind(criterion, surrogate, cube(bar), pending)
+        believer, best = asked[-1]
+        assert isinstance(believer, Surrogate)
+        assert torch.equal(believer.data.x, torch.cat([surrogate.data.x, pending]))
+        assert torch.allclose(believer.data.y[-2:], mean)
+        assert float(best) == pytest.approx(max(bar, float(mean.max())))
+        wanted = BotorchLogEI(surrogate.believing(pending), best_f=best)(places())
+        assert torch.equal(score.values(places().squeeze(-2)), wanted)
+
+
+@pytest.mark.parametrize("where", ["when bound", "when asked"])
+def test_what_a_users_criterion_raises_is_passed_on(where: str) -> None:
+    def broken(x: Tensor) -> Tensor:
+        raise ZeroDivisionError("mine")
+
+    def criterion(model: Model, best: Tensor) -> Any:
+        return broken(best) if where == "when bound" else broken
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        bind(criterion, surrogate_of(draw_data(6, 2, 0)), cube(0.0), NONE).values(
+            places().squeeze(-2)
+        )
+
+
+@pytest.mark.parametrize("name", ["log_ei", "log_nei", "pi", "ucb", "auto"])
+def test_a_built_in_criterion_with_a_closed_form_is_bound_to_it(name: str) -> None:
+    surrogate = surrogate_of(draw_data(6, 2, 0))
+    assert isinstance(bind(BY_NAME[name], surrogate, cube(0.0), NONE), ClosedForm)
+    assert isinstance(bind(ThompsonSampling(), surrogate, cube(0.0), NONE), Traced)

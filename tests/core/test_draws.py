@@ -104,3 +104,14 @@ def test_two_places_of_one_draw_vary_together_as_the_posterior_says() -> None:
         values = torch.stack([PosteriorDraw(model)(x) for _ in range(2000)])
         wanted = model.posterior(x.squeeze(-2)).distribution.covariance_matrix
     assert torch.allclose(torch.cov(values.T), wanted, atol=0.05)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.usefixtures("seeded")
+def test_the_frequencies_are_those_of_the_kernel(kernel: str) -> None:
+    model = surrogate_of(draw_data(3, 2, 0), kernel)
+    gaps = cube([[0.1, 0.1], [0.3, 0.2], [0.4, 0.8], [1.0, 0.0]])
+    frequencies = torch.cat([PosteriorDraw(model).frequency for _ in range(400)])
+    found = torch.cos(gaps @ frequencies.T).mean(-1)  # Bochner: of some 200_000
+    wanted, _ = model.kernel(gaps, torch.zeros(1, 2, dtype=torch.float64))
+    assert torch.allclose(found, wanted[:, 0], rtol=0, atol=0.01)

@@ -237,3 +237,14 @@ def test_a_subset_keeps_all_columns_in_line() -> None:
     assert part.y.tolist() == [4.0, 1.0]
     assert part.age.tolist() == data.age[chosen].tolist()
     assert torch.equal(part.x, data.x[chosen])
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e12])
+def test_a_deviation_as_large_as_that_of_the_values_is_one_when_prepared(scale: float) -> None:
+    values = [0.0, 1.0, 2.0, 3.0]  # their variance is 5/4
+    tale = [
+        Observation(point={"x": value / 3}, value=scale * value, noise=1.25 * scale**2)
+        for value in values
+    ]
+    made = after(9, tale).data(NONE).prepared()
+    assert made.noise.tolist() == pytest.approx([1.0] * 4)

@@ -145,6 +145,29 @@ def test_the_unit_of_the_values_changes_no_trend(
     assert float(left.mean()) == pytest.approx(float(y.mean()), abs=1e-9)
 
 
+@given(st.integers(4, 40), st.integers(0, 999))
+@settings(deadline=None, max_examples=60)
+def test_what_time_does_not_explain_is_left_alone(n: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randn(n, generator=generator, dtype=torch.float64)
+    t = torch.arange(n, dtype=torch.float64)
+    columns = torch.stack([torch.ones_like(t), t, torch.log1p(t)], dim=-1)
+    trend = columns @ torch.linalg.lstsq(columns, y.unsqueeze(-1)).solution.squeeze(-1)
+    left = detrend(y, n - t)
+    assert torch.allclose(detrend(y - trend, n - t), y - trend, atol=1e-8)
+    assert torch.allclose(detrend(trend, n - t), left - (y - trend), atol=1e-8)
+    shrunk, full = detrend(trend, n - t), trend - trend.mean()
+    assert float(shrunk.std()) <= float(full.std()) + 1e-12
+
+
+@pytest.mark.parametrize("n", [4, 8, 16, 64, 256])
+def test_of_many_values_a_trend_is_taken_out_as_of_few(n: int) -> None:
+    t = torch.arange(n, dtype=torch.float64)
+    for trend in (t, torch.log1p(t)):
+        share = float(detrend(trend, n - t).std() / trend.std())
+        assert 0.1 < share < 0.25
+
+
 def test_three_values_have_no_trend() -> None:
     y = cube([1.0, 2.0, 3.0])
     assert torch.equal(detrend(y, cube([3.0, 2.0, 1.0])), y)
