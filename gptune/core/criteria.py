@@ -21,7 +21,6 @@ from gptune.core.space import cube
 from gptune.core.surrogate import Surrogate
 from gptune.errors import CriterionError
 
-
 EXTREME = 60  # power of two beyond which the unit of a user's criterion is not followed
 
 
