@@ -277,6 +277,13 @@ def test_within_gives_the_nearest_move_that_is_allowed(drawn: Asked, data: st.Da
     assert within(space, made, name, found) == found
 
 
+@pytest.mark.parametrize(
+    ("move", "wanted"), [(0.7, 1), (0.4, 0), (-0.7, -1), (-0.4, 0), (1.55, 1), (-9.0, -1)]
+)
+def test_a_whole_number_goes_to_the_nearest(move: float, wanted: int) -> None:
+    assert within(SPACE, request(), "n", move) == wanted
+
+
 @given(st.floats(-100, 100))
 def test_within_keeps_whole_numbers_whole(move: float) -> None:
     found = within(SPACE, request(), "n", move)

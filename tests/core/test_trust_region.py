@@ -157,6 +157,7 @@ def test_a_side_is_the_length_times_the_lengthscale_over_the_geometric_mean(
 def test_a_side_is_twice_the_length_at_most_and_half_of_it_at_least() -> None:
     state = TrustRegionState(length=0.2)
     assert sides(state, cube([0.1, 0.225])).tolist() == pytest.approx([0.2 / 1.5, 0.2 * 1.5])
+    assert sides(state, cube([0.002, 0.0045])).tolist() == pytest.approx([0.2 / 1.5, 0.2 * 1.5])
     assert sides(state, cube([0.001, 1.0])).tolist() == pytest.approx([0.1, 0.4])
     assert sides(state, cube([1.0, 1000.0])).tolist() == pytest.approx([0.2, 0.2])  # both flat
 
