@@ -7,7 +7,7 @@ import gpytorch
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -116,6 +116,11 @@ class Exact(gpytorch.models.ExactGP):  # type: ignore[misc]
         return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
 
 
+def is_far_from_logarithms(parameter: float) -> bool:
+    """Whether a difference keeps off 0 and 2: there a nearby power stands in, for it divides."""
+    return min(abs(parameter), abs(2.0 - parameter)) > 1e-3
+
+
 def height_of(theta: Tensor, data: TrainingData, form: Form) -> float:
     return float(LogPosterior(data, form)(theta.unsqueeze(0))[0])
 
@@ -152,6 +157,7 @@ def seen(z: Tensor, form: Form, parameter: Tensor | None) -> tuple[Tensor, Tenso
 @settings(deadline=None, max_examples=200)
 def test_the_slope_is_that_of_central_differences(problem: Problem) -> None:
     data, form, theta = problem
+    assume(form.warp != "yeo_johnson" or is_far_from_logarithms(float(theta[-1])))
     _, slope = LogPosterior(data, form)(theta.unsqueeze(0))
     assert slope.shape == (1, len(theta))
     step = 1e-5
@@ -434,6 +440,7 @@ def test_an_outcome_is_standardised_and_its_slopes_are_those_of_differences(
     if y.std() < 1e-2:
         return
     at = data.draw(st.lists(st.floats(*ranges[warp]), min_size=1, max_size=3).map(np.array))
+    assume(warp != "yeo_johnson" or all(is_far_from_logarithms(p) for p in at))
     bound = WARPS[warp].bind((y - y.mean()) / y.std())
     found, step = outcome(bound, at), 1e-6
     assert found.value.shape == (len(at), len(y))

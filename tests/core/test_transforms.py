@@ -124,11 +124,11 @@ coefficients = st.floats(-100, 100)
 def test_most_of_a_trend_is_taken_out(n: int, a: float, b: float, c: float) -> None:
     t = torch.arange(n, dtype=torch.float64)
     y = a + b * t + c * torch.log1p(t)
-    assume(abs(b) * n > abs(c))  # where the two pull against each other little is left to take
+    assume(b * c >= 0)  # where the two pull against each other little is left to take
     left = detrend(y, n - t)
     assert left.shape == y.shape
     spread = float(y.std(correction=0))
-    assert float(left.std(correction=0)) <= 0.6 * spread + 1e-9
+    assert float(left.std(correction=0)) <= 0.3 * spread + 1e-9
 
 
 @given(st.integers(1, 30), st.floats(-1e3, 1e3), st.integers(-300, 300), st.integers(0, 99))

@@ -1,9 +1,11 @@
 """The proposal benchmark measures what it says; how well that goes is not tested here."""
 
 import json
+import logging
 import math
 import random
 import statistics
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +93,16 @@ def test_latencies_are_measured_on_the_same_points_step_by_step() -> None:
     assert len(told) == 50
     early, late = (statistics.fmean(loss for _, loss in part) for part in (told[:10], told[40:]))
     assert late < early  # a run that gets somewhere, as real ones do
+
+
+def test_the_rivals_are_silenced_for_the_time_of_a_measurement_only() -> None:
+    before = logging.root.manager.disable
+    with latency.quiet():
+        warnings.warn("a rival's", stacklevel=1)
+        assert logging.root.manager.disable == logging.WARNING
+    assert logging.root.manager.disable == before
+    with pytest.warns(UserWarning, match="heard again"):
+        warnings.warn("heard again", stacklevel=1)
 
 
 def test_gptune_is_measured_with_its_model_at_work() -> None:

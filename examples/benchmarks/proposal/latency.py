@@ -8,7 +8,8 @@ import logging
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -76,8 +77,24 @@ def history(problem: Problem, count: int, seed: int) -> list[tuple[Point, float]
 def measure(case: str, seed: int, methods: list[str]) -> list[Latency]:
     """Let the methods take turns over ten steps."""
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # of the rivals
-    logging.disable(logging.WARNING)
+    with quiet():
+        return _take_turns(case, seed, methods)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the rivals' warnings and messages from the terminal for a while."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+def _take_turns(case: str, seed: int, methods: list[str]) -> list[Latency]:
     problem, count = CASES[case]
     running: dict[str, Method] = {}
     for name in methods:

@@ -3,12 +3,12 @@
 import random
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from examples.benchmarks.proposal.latency import quiet
 from examples.benchmarks.proposal.ours import Gptune
 from examples.benchmarks.proposal.problems import PROBLEMS
 from examples.benchmarks.proposal.rivals import RIVALS, Method
@@ -35,7 +35,11 @@ def jobs(methods: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> 
 def run(job: Job) -> Row:
     """Run one method on one problem: the least true loss among the points evaluated so far."""
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # of the rivals
+    with quiet():
+        return _run(job)
+
+
+def _run(job: Job) -> Row:
     problem, chance = PROBLEMS[job.task], random.Random(job.seed)
     method = METHODS[job.method](problem.space, job.seed)
     trace: list[float] = []
