@@ -198,8 +198,8 @@ class LogPosterior:
     Args:
         data: Standardised training data, n observations.
         form: What is fitted; its warp is that of every row, unless ``warps`` says otherwise.
-        warps: The warp of each row; several families are fitted in lock step, for on few
-            observations a call costs more than its arithmetic.
+        warps: The warp of each row, equal ones side by side; several families are fitted in
+            lock step, for on few observations a call costs more than its arithmetic.
 
     Source:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eq. 5.8 and 5.9.
@@ -228,7 +228,7 @@ class LogPosterior:
 
         Args:
             theta: As `Hyperparameters.pack` writes them, shape ``(s, p)``.
-            rows: Whose warps and priors hold, in order, shape ``(s,)``.
+            rows: Whose warps and priors hold, rising, shape ``(s,)``.
 
         Returns:
             The heights, shape ``(s,)``, and the gradients, shape ``(s, p)``; heights of minus
