@@ -150,7 +150,7 @@ def test_whole_numbers_and_choices_are_looked_at_only_where_points_are(
     place, _ = maximise(watched, whole(MIXED.dimension), MIXED, seed)
     found = MIXED.decode(place)
     assert (found["n"], found["c"]) == (n, c)
-    assert found["x"] == pytest.approx(x, abs=0.2)
+    assert found["x"] == pytest.approx(x, abs=0.1)
 
 
 @given(seeds)
