@@ -82,6 +82,27 @@ class Categorical(msgspec.Struct, frozen=True, tag="categorical"):
 Parameter = Float | Integer | Categorical
 
 
+class Tuple(msgspec.Struct, frozen=True, tag="tuple"):
+    """Several parameters that are set as one value, all or nothing: Adam's betas.
+
+    Args:
+        parts: Name of each part -> its range, in the order of the value's elements.
+
+    Raises:
+        SpaceError: If there are no parts.
+
+    Example:
+        >>> Tuple({"beta1": Float(0.8, 0.99), "beta2": Float(0.9, 0.9999)}).parts["beta1"].high
+        0.99
+    """
+
+    parts: dict[str, Parameter]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise SpaceError("parts must name at least one parameter, got none")
+
+
 def check_range(low: float, high: float, *, log: bool) -> None:
     """Check the bounds of a numeric parameter.
 

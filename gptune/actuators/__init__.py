@@ -1,7 +1,27 @@
 """The hands: what reads, validates, applies and restores one knob of the live training state."""
 
-from gptune.actuators.optimizer import optimizer_actuators
-from gptune.actuators.protocol import Actuator, LiveActuator
+from gptune.actuators.optimizer import OptimizerActuator, optimizer_actuators
+from gptune.actuators.protocol import (
+    Actuator,
+    Described,
+    Life,
+    LiveActuator,
+    TupleActuator,
+    live_stage,
+)
+from gptune.actuators.together import Together, parts_of
 from gptune.actuators.values import value_actuators
 
-__all__ = ["Actuator", "LiveActuator", "optimizer_actuators", "value_actuators"]
+__all__ = [
+    "Actuator",
+    "Described",
+    "Life",
+    "LiveActuator",
+    "OptimizerActuator",
+    "Together",
+    "TupleActuator",
+    "live_stage",
+    "optimizer_actuators",
+    "parts_of",
+    "value_actuators",
+]

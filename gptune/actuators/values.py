@@ -1,26 +1,94 @@
-"""Entries of a dict and attributes of an object as knobs."""
+"""Entries of a dict, attributes of objects, and getter/setter pairs as knobs."""
 
 import math
-from collections.abc import Mapping, MutableMapping
+import re
+from collections.abc import Callable, Mapping, MutableMapping
+from operator import attrgetter
 from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
 
 from gptune.errors import ActuatorError
 from gptune.records import Categorical, Float, Integer, Parameter, Scalar
 
 REACH = 10.0  # a positive number without a range of its own may go this far up or down [ratio]
+YES_NO = Categorical((False, True))
+
+# What fixes the shapes of the weights, or what they mean: never changed while training.
+ARCHITECTURE = re.compile(
+    r"(^|_)(in|out|hidden|num|n|embed(ding)?|kernel|input|output|proj|inner|intermediate|ffn)_?"
+    r"(features|channels|size|dim|units|layers?|heads?|blocks?|embeddings?|embd|ffn?)($|_)"
+    r"|^(width|depth|d_model|d_ff|nhead|dim_feedforward|num_features|normalized_shape|kdim|vdim|"
+    r"stride|padding|dilation|groups|bidirectional|activation(_fn)?|act(_fn)?|nonlinearity)s?$"
+)
+DROPOUTS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
+INNER_DROPOUTS = (nn.MultiheadAttention, nn.RNNBase)
 
 
 class ValueKnob:
-    """One entry of a mapping, or one attribute of an object; the object itself is kept."""
+    """One value that can be read and written: an entry, an attribute, or a pair of functions.
 
-    def __init__(self, target: Any, key: str, family: str, space: Parameter) -> None:
-        self._target, self._key, self._name, self._space = target, key, family, space
-        self._is_mapping = isinstance(target, MutableMapping)
+    Args:
+        name: Its family, e.g. ``loss.aux``.
+        get: Gives the value in force.
+        put: Puts a value in force.
+        space: The values that are allowed.
+        unit: Unit of the value, for people.
+        risk: How dangerous a change is: low | medium | high.
+
+    Example:
+        >>> temperature = [1.0]
+        >>> knob = ValueKnob(
+        ...     "loss.temperature",
+        ...     lambda: temperature[0],
+        ...     lambda value: temperature.__setitem__(0, value),
+        ...     Float(0.1, 10.0, log=True),
+        ... )
+        >>> knob.apply(2.0)
+        >>> temperature
+        [2.0]
+    """
+
+    def __init__(
+        self,
+        name: str,
+        get: Callable[[], Any],
+        put: Callable[[Any], object],
+        space: Parameter,
+        *,
+        unit: str = "",
+        risk: str = "low",
+    ) -> None:
+        self._name, self._get, self._put, self._space = name, get, put, space
+        self._unit, self._risk = unit, risk
 
     @property
     def name(self) -> str:
         """Its family, e.g. ``loss.aux``."""
         return self._name
+
+    @property
+    def unit(self) -> str:
+        """Unit of the value; empty if there is none."""
+        return self._unit
+
+    @property
+    def risk(self) -> str:
+        """How dangerous a change is: low | medium | high."""
+        return self._risk
+
+    @property
+    def owner(self) -> str | None:
+        """What else moves the value: nothing that is known."""
+        return None
 
     def describe_space(self) -> Parameter:
         """Give the range of the value."""
@@ -28,12 +96,12 @@ class ValueKnob:
 
     def read(self) -> Scalar:
         """Give the value in force."""
-        value: Scalar = self.snapshot()
+        value: Scalar = self._get()
         return value
 
     def snapshot(self) -> Any:
         """Give the very object that is in force."""
-        return self._target[self._key] if self._is_mapping else getattr(self._target, self._key)
+        return self._get()
 
     def validate(self, value: Scalar) -> str | None:
         """Complain about a value of another kind, or outside the range."""
@@ -49,54 +117,192 @@ class ValueKnob:
         return None if inside else f"{self._name}: must lie in [{low}, {high}], got {value!r}"
 
     def apply(self, value: Scalar) -> None:
-        """Put a value in force.
+        """Put a value in force, and read it back.
 
         Raises:
-            ActuatorError: If `validate` complains.
+            ActuatorError: If `validate` complains, or the value that is read back is another;
+                what the setter raises passes. What was in force before is then put back.
         """
         complaint = self.validate(value)
         if complaint:
             raise ActuatorError(complaint)
-        self.restore(value)
+        before, done = self._get(), False
+        try:
+            self._put(value)
+            read = self._get()
+            if type(read) is not type(value) or read != value:
+                raise ActuatorError(f"{self._name}: was set to {value!r} but reads {read!r}")
+            done = True
+        finally:
+            if not done:
+                self._put(before)
 
     def restore(self, snapshot: object) -> None:
         """Put back what `snapshot` saw."""
-        if self._is_mapping:
-            self._target[self._key] = snapshot
-        else:
-            setattr(self._target, self._key, snapshot)
+        self._put(snapshot)
 
 
 def value_actuators(
-    target: Any, spaces: Mapping[str, Parameter] | None = None, *, name: str = "loss"
+    target: Any,
+    spaces: Mapping[str, Parameter] | None = None,
+    *,
+    name: str = "loss",
+    unit: str = "",
+    risk: str = "low",
 ) -> list[ValueKnob]:
     """Make knobs of the entries of a mapping, or of attributes of an object.
 
+    Loss weights in a dict, a temperature, an entropy coefficient, a clip norm, an exploration
+    rate, a batch sampler's ``batch_size``: anything that the training code reads anew each time.
+
     Args:
-        target: A mutable mapping such as ``{"aux": 0.5}``, or any object.
-        spaces: Entry or attribute -> its range. ``None`` takes every positive real entry of a
-            mapping, each from a tenth to ten times its value; an object needs ``spaces``.
+        target: A mutable mapping such as ``{"aux": 0.5}``, or any object. It is kept, not copied.
+        spaces: Entry or attribute -> its range. ``None`` takes every entry of a mapping: positive
+            real ones from a tenth to ten times their value, yes-or-no ones as a choice; an object
+            needs ``spaces``.
         name: The first part of the families: ``loss.aux`` and so on.
+        unit: Unit of the values, for people.
+        risk: How dangerous a change is: low | medium | high; high is moved only by a recipe that
+            says otherwise.
 
     Raises:
-        ActuatorError: If an entry does not exist, is no plain value, or lies outside its range.
+        ActuatorError: If an entry does not exist, cannot be written, is no plain value, lies
+            outside its range, or belongs to the model's architecture.
 
     Example:
         >>> weights = {"aux": 0.5, "kl": 0.1}
         >>> [knob.name for knob in value_actuators(weights)]
         ['loss.aux', 'loss.kl']
     """
-    if spaces is None:
-        spaces = _guess(target, name)
-    knobs = [ValueKnob(target, key, f"{name}.{key}", space) for key, space in spaces.items()]
-    for key, knob in zip(spaces, knobs, strict=True):
-        try:
-            complaint = knob.validate(knob.read())
-        except (KeyError, AttributeError) as error:
-            raise ActuatorError(f"{knob.name}: there is no {key!r} in {target!r}") from error
-        if complaint:
-            raise ActuatorError(f"{complaint}; give a range that holds the value in force")
-    return knobs
+    spaces = _guess(target, name) if spaces is None else spaces
+    if not isinstance(spaces, Mapping):
+        raise ActuatorError(f"{name}: spaces must map names to ranges, got {spaces!r}")
+    made = []
+    for key, space in spaces.items():
+        family = f"{name}.{key}"
+        if not isinstance(key, str):
+            raise ActuatorError(f"{family}: must be named by a string, got {key!r}")
+        get, put = _access(target, key)
+        knob = ValueKnob(family, get, put, space, unit=unit, risk=risk)
+        _check_start(knob, target, key)
+        made.append(knob)
+    return made
+
+
+def value_actuator(
+    name: str,
+    get: Callable[[], Any],
+    put: Callable[[Any], object],
+    space: Parameter,
+    *,
+    unit: str = "",
+    risk: str = "low",
+) -> ValueKnob:
+    """Make a knob of two functions, one that reads a value and one that writes it.
+
+    Args:
+        name: Its family, e.g. ``sampler.temperature``.
+        get: Gives the value in force.
+        put: Puts a value in force.
+        space: The values that are allowed.
+        unit: Unit of the value, for people.
+        risk: How dangerous a change is: low | medium | high.
+
+    Raises:
+        ActuatorError: If one of them is no function, or the value in force is not allowed.
+    """
+    if not callable(get) or not callable(put):
+        raise ActuatorError(f"{name}: get and put must be functions, got {get!r} and {put!r}")
+    knob = ValueKnob(name, get, put, space, unit=unit, risk=risk)
+    _check_value(knob, name.rpartition(".")[2], in_module=False)
+    return knob
+
+
+def dropout_actuator(model: nn.Module, name: str = "model.dropout") -> ValueKnob:
+    """Make one knob of the dropout probability across a model.
+
+    It moves every dropout layer, and the dropout inside attention and recurrent layers, that is
+    on now. Dropout shows its effect late, so a short look at it proves little: its risk is medium.
+    A compiled model is compiled anew for each probability.
+
+    Args:
+        model: The model, wrapped or not.
+        name: Its family.
+
+    Raises:
+        ActuatorError: If nothing there drops out, or not everything with one probability.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1), nn.Dropout(0.1))
+        >>> dropout_actuator(model).apply(0.3)
+        >>> [layer.p for layer in model if isinstance(layer, nn.Dropout)]
+        [0.3, 0.3]
+    """
+    layers: list[tuple[nn.Module, str]]
+    layers = [(m, "p") for m in model.modules() if isinstance(m, DROPOUTS)]
+    layers += [(m, "dropout") for m in model.modules() if isinstance(m, INNER_DROPOUTS)]
+    places = [(module, key) for module, key in layers if getattr(module, key) > 0]
+    values = sorted({float(getattr(module, key)) for module, key in places})
+    if len(values) != 1:
+        raise ActuatorError(
+            f"{name}: the model must drop out with one probability above 0, found {values}; "
+            "give its layers one, or make knobs of single layers with value_actuators"
+        )
+
+    def put(value: float) -> None:
+        for module, key in places:
+            setattr(module, key, value)
+
+    def get() -> float:
+        found: list[float] = [getattr(module, key) for module, key in places]
+        return found[0] if found.count(found[0]) == len(found) else math.nan
+
+    put(values[0])
+    space = Float(0.0, max(0.5, values[0]))
+    return ValueKnob(name, get, put, space, unit="probability", risk="medium")
+
+
+def _access(target: Any, key: str) -> tuple[Callable[[], Any], Callable[[Any], object]]:
+    if isinstance(target, MutableMapping):
+        return lambda: target[key], lambda value: target.__setitem__(key, value)
+    read = attrgetter(key)
+    return lambda: read(target), lambda value: setattr(target, key, value)
+
+
+def _check_start(knob: ValueKnob, target: Any, key: str) -> None:
+    """Check that a value is there, is allowed, and can be written."""
+    try:
+        value = _check_value(knob, key, in_module=isinstance(target, nn.Module))
+    except (KeyError, AttributeError) as error:
+        raise ActuatorError(f"{knob.name}: there is no {key!r} in {target!r}") from error
+    if isinstance(target, DataLoader):
+        raise ActuatorError(
+            f"{knob.name}: a DataLoader cannot be changed once it is made; "
+            "pass its batch_sampler, whose batch_size can"
+        )
+    try:
+        knob.restore(value)  # the same value: a read-only attribute shows here, not at step 1000
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ActuatorError(f"{knob.name}: cannot be written: {error}") from error
+
+
+def _check_value(knob: ValueKnob, key: str, *, in_module: bool) -> Scalar:
+    """Check that the value in force is allowed, and no part of the architecture; gives it.
+
+    A real number is a weight, whatever its name; widths, depths and activations are not real.
+    """
+    value = knob.read()
+    is_weight = isinstance(value, float) and isinstance(knob.describe_space(), Float)
+    if ARCHITECTURE.search(key) and (in_module or not is_weight):
+        raise ActuatorError(
+            f"{knob.name}: is part of the architecture, which is not tuned while training: the "
+            "weights would lose their shape or their meaning; compare architectures in a study, "
+            "before training"
+        )
+    complaint = knob.validate(value)
+    if complaint:
+        raise ActuatorError(f"{complaint}; give a range that holds the value in force")
+    return value
 
 
 def _guess(target: Any, name: str) -> dict[str, Parameter]:
@@ -104,12 +310,15 @@ def _guess(target: Any, name: str) -> dict[str, Parameter]:
         raise ActuatorError(
             f"{name}: spaces must name the attributes of {type(target).__name__} to tune, got None"
         )
-    guessed: dict[str, Parameter] = {}
-    for key, value in target.items():
-        if not (isinstance(value, float) and math.isfinite(value) and value > 0):
-            raise ActuatorError(
-                f"{name}.{key}: only a positive real number has a range of its own, got "
-                f"{value!r}; give spaces={{{key!r}: gptune.Float(low, high)}}"
-            )
-        guessed[str(key)] = Float(value / REACH, value * REACH, log=True)
-    return guessed
+    return {key: _range_of(f"{name}.{key}", key, value) for key, value in target.items()}
+
+
+def _range_of(family: str, key: object, value: object) -> Parameter:
+    if isinstance(value, bool):
+        return YES_NO
+    if not (isinstance(value, float) and math.isfinite(value) and value > 0):
+        raise ActuatorError(
+            f"{family}: only a positive real number has a range of its own, got "
+            f"{value!r}; give spaces={{{key!r}: gptune.Float(low, high)}}"
+        )
+    return Float(value / REACH, value * REACH, log=True)

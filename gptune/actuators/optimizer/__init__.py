@@ -1,0 +1,10 @@
+"""The knobs of a torch optimizer. This room alone writes parameter groups.
+
+What to know: ``group["lr"]`` outside of ``step()`` is the schedule's value; ask the knob for the
+effective one. AdamW's decay is ``lr * weight_decay``, so scaling the rate scales it too.
+"""
+
+from gptune.actuators.optimizer.hooks import StepHooks
+from gptune.actuators.optimizer.knobs import OptimizerActuator, OptimizerKnob, optimizer_actuators
+
+__all__ = ["OptimizerActuator", "OptimizerKnob", "StepHooks", "optimizer_actuators"]
