@@ -29,11 +29,16 @@ class Raw(msgspec.Struct, frozen=True):
 
 
 class KnobReading(msgspec.Struct, frozen=True):
-    """Where a knob stands: its move, the schedule's value, and what was really used last."""
+    """Where a knob stands: its move, the schedule's value, and what was really used last.
+
+    ``lost`` says why it does not act any more, if so: its hooks have not fired since the last
+    decision, or something else has written its value.
+    """
 
     move: Scalar
     scheduled: Scalar | None = None
     effective: Scalar | None = None
+    lost: Reason | None = None
 
 
 # Spelled out below once a kind: frozen, keyword-only, told apart by ``kind``.

@@ -174,6 +174,8 @@ class Reason(StrEnum):
     VALIDATE_REFUSED = "validate_refused"
     ACTUATOR_FAILED = "actuator_failed"
     READ_BACK_DIFFERS = "read_back_differs"
+    NOT_LIVE = "not_live"
+    OVERWRITTEN = "overwritten"
     LEFT_ACTIVE = "left_active"
     CLOSED = "closed"
     KEPT_ON_REJECT = "kept_on_reject"

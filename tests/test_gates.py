@@ -110,7 +110,7 @@ def test_only_the_optimizer_actuator_writes_parameter_groups() -> None:
         for module in Path("gptune").rglob("*.py")
         if "param_groups" in module.read_text()
     }
-    assert writers == {"gptune/actuators/optimizer.py"}
+    assert {Path(writer).parent.as_posix() for writer in writers} == {"gptune/actuators/optimizer"}
 
 
 def test_every_test_file_is_collected() -> None:

@@ -1,6 +1,6 @@
 """The hands: what reads, validates, applies and restores one knob of the live training state."""
 
-from gptune.actuators.optimizer import OptimizerActuator, optimizer_actuators
+from gptune.actuators.optimizer import OptimizerActuator, OptimizerKnob, optimizer_actuators
 from gptune.actuators.protocol import (
     Actuator,
     Described,
@@ -18,6 +18,7 @@ __all__ = [
     "Life",
     "LiveActuator",
     "OptimizerActuator",
+    "OptimizerKnob",
     "Together",
     "TupleActuator",
     "live_stage",

@@ -98,6 +98,9 @@ class Knob(Struct, frozen=True, kw_only=True):
         space: Where its move lies.
         base: The actuator's own value that the move starts from.
         is_rate: Whether it is a learning rate; short looks prefer rates that are too low.
+        on_schedule: Whether the actuator's own value is a multiplier on a schedule. ``base`` is
+            then the schedule's value at attach, and ``set`` and ``delta`` name what the schedule
+            shall be scaled to there: its shape stays.
     """
 
     family: str
@@ -105,6 +108,7 @@ class Knob(Struct, frozen=True, kw_only=True):
     space: Parameter
     base: Scalar
     is_rate: bool = False
+    on_schedule: bool = False
 
     def limits(self, move: float) -> tuple[float, float]:
         """Give the range of the next move: the bounds, and at most one step from ``move``."""
@@ -119,20 +123,44 @@ class Knob(Struct, frozen=True, kw_only=True):
 
     def native(self, move: Scalar) -> Scalar:
         """Turn a move into the actuator's own value."""
+        if self.on_schedule:
+            return self._multiplier(float(move))
         if self.mutation.mode == "set" or isinstance(self.space, Categorical):
             return move
         base, move = float(self.base), float(move)
         return base * move if self.mutation.mode == "mult" else base + move
 
+    def _multiplier(self, move: float) -> float:
+        """Turn a move into a multiplier on the schedule; one that hits the target exactly, if any.
 
-def make_knob(family: str, mutation: Mutation, space: Parameter, base: Scalar) -> Knob:
+        The quotient of target and base, times the base, may miss the target by one rounding.
+        """
+        if self.mutation.mode == "mult":
+            return move
+        base = float(self.base)
+        target = move if self.mutation.mode == "set" else base + move
+        near = target / base
+        tries = (near, math.nextafter(near, 0.0), math.nextafter(near, math.inf))
+        return next((factor for factor in tries if base * factor == target), near)
+
+
+def make_knob(
+    family: str,
+    mutation: Mutation,
+    space: Parameter,
+    base: Scalar,
+    *,
+    on_schedule: bool = False,
+) -> Knob:
     """Join what the recipe says of a knob with what its actuator says of itself.
 
     Args:
         family: Its name.
         mutation: The recipe's entry.
-        space: The actuator's own space, in the actuator's own values.
-        base: The value at attach.
+        space: The actuator's own space, in the actuator's own values; of an optimizer's knob, for
+            any mode but mult, in the schedule's units.
+        base: The value at attach; of an optimizer's knob the schedule's, or 1 for mode mult.
+        on_schedule: Whether the actuator's own value is a multiplier on a schedule.
 
     Raises:
         RecipeError: If the two do not fit.
@@ -144,6 +172,7 @@ def make_knob(family: str, mutation: Mutation, space: Parameter, base: Scalar) -
         space=_move_space(mutation, space, base, family),
         base=base,
         is_rate=last == "lr",
+        on_schedule=on_schedule,
     )
     start = neutral(mutation, base)
     if not isinstance(made.space, Categorical):

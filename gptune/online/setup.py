@@ -8,7 +8,15 @@ from typing import Any
 from msgspec.structs import replace
 from torch.optim import Optimizer
 
-from gptune.actuators import Actuator, LiveActuator, optimizer_actuators
+from gptune.actuators import (
+    Actuator,
+    Described,
+    LiveActuator,
+    OptimizerKnob,
+    TupleActuator,
+    optimizer_actuators,
+    parts_of,
+)
 from gptune.configs import Group, Knob, Mode, Mutation, Objective, Recipe, make_knob, nearest
 from gptune.configs.knobs import LEARNING_RATE
 from gptune.core.criteria import BY_NAME, Acquisition
@@ -20,6 +28,7 @@ from gptune.online.metrics import plain
 from gptune.records import Categorical, Float, Integer, Parameter
 
 Space = Mapping[str, tuple[float, float] | Parameter]
+Given = Optimizer | Iterable[Optimizer | Actuator | TupleActuator] | Mapping[str, Optimizer]
 
 FAMILY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(\[\d+\])?")
 DIRECTIONS = {"minimize": "min", "maximize": "max", "min": "min", "max": "max"}
@@ -78,27 +87,54 @@ def parse_mode(mode: str) -> Mode:
         raise RecipeError(f"mode: must be a known mode, got {mode!r}; {hint}") from None
 
 
-def list_actuators(given: Optimizer | Iterable[Actuator]) -> list[Actuator]:
-    """List the actuators of an optimizer, or check a list of them.
+def list_actuators(given: Given, scheduler: object = None) -> list[Actuator]:
+    """List the actuators of an optimizer, of several, or check a list of them.
+
+    Args:
+        given: An optimizer; name -> optimizer; or a list of optimizers and actuators, whose
+            optimizers are called ``opt``, ``opt2``, and so on.
+        scheduler: The learning-rate scheduler: one that cycles momentum owns that knob.
 
     Raises:
         ActuatorError: If something else was given, or two knobs have one name.
     """
-    if isinstance(given, Optimizer):
-        return list(optimizer_actuators(given))
-    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+    if not isinstance(given, Optimizer | Iterable) or isinstance(given, str | bytes):
         raise ActuatorError(
-            "optimizer: must be a torch.optim.Optimizer or a list of actuators, "
-            f"got {type(given).__name__}; wrap values with gptune.value_actuators"
+            "optimizer: must be a torch.optim.Optimizer, a list of actuators, or name -> "
+            f"optimizer, got {type(given).__name__}; wrap values with gptune.value_actuators"
         )
-    actuators = list(given)
+    actuators = parts_of(_open_optimizers([given] if isinstance(given, Optimizer) else given))
     names = [check_actuator(actuator) for actuator in actuators]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ActuatorError(
             f"optimizer: two actuators are called {twice[0]!r}; give one of them another name"
         )
+    for actuator in actuators:
+        if isinstance(actuator, OptimizerKnob):
+            actuator.cycled_by(scheduler)
     return actuators
+
+
+def _open_optimizers(given: Iterable[Any] | Mapping[str, Optimizer]) -> list[Any]:
+    """Put every optimizer's knobs in its place."""
+    if isinstance(given, Mapping):
+        wrong = [name for name, value in given.items() if not isinstance(value, Optimizer)]
+        if wrong or not given:
+            raise ActuatorError(
+                f"optimizer: a mapping must give name -> torch optimizer, got {wrong or given!r}; "
+                "wrap values with gptune.value_actuators"
+            )
+        return [k for name, value in given.items() for k in optimizer_actuators(value, name)]
+    made: list[Any] = []
+    count = 0
+    for one in given:
+        if isinstance(one, Optimizer):
+            count += 1
+            made.extend(optimizer_actuators(one, "opt" if count == 1 else f"opt{count}"))
+        else:
+            made.append(one)
+    return made
 
 
 def check_actuator(actuator: object) -> str:
@@ -171,16 +207,22 @@ def make_hands(
     there = {actuator.name: actuator for actuator in actuators}
     mutations = recipe.mutations()
     ranges = {_family(name): given for name, given in (space or {}).items()}
+    known = {alias for actuator in there.values() for alias in _aliases(actuator)}
     for family, mutation in mutations.items():
-        if family not in there and mutation != LEARNING_RATE:
-            hint = nearest(family, there)
+        if family not in known and mutation != LEARNING_RATE:
+            hint = nearest(family, sorted(known))
             raise RecipeError(f"actuators.{family}: no such knob is attached; {hint}")
     hands = {}
     for family, actuator in there.items():
-        chosen = mutations.get(family) or _implied(recipe, actuator)
+        called = next((alias for alias in _aliases(actuator) if alias in mutations), family)
+        chosen = mutations.get(called) or _implied(recipe, actuator)
         if chosen is not None:
-            hands[family] = Hand(actuator, _knob(actuator, chosen, ranges.get(family)))
+            hands[family] = Hand(actuator, _knob(actuator, chosen, ranges.get(called)))
     return hands
+
+
+def _aliases(actuator: Actuator) -> tuple[str, ...]:
+    return actuator.aliases if isinstance(actuator, OptimizerKnob) else (actuator.name,)
 
 
 def attach(hands: Mapping[str, Hand], mode: Mode) -> None:
@@ -206,19 +248,24 @@ def make_proposer(
 
 
 def _implied(recipe: Recipe, actuator: Actuator) -> Mutation | None:
+    """Say how a knob moves that the recipe does not name: a rate as ``opt.lr`` does, values freely.
+
+    One that its maker calls risky is not moved unless the recipe names it.
+    """
+    group, _, knob = actuator.name.partition(".")
+    chosen = recipe.actuators.get(group)
     if isinstance(actuator, LiveActuator):
+        is_new_rate = chosen is None and knob.partition("[")[0] == "lr"
+        return recipe.mutations().get("opt.lr") if is_new_rate else None
+    risky = isinstance(actuator, Described) and actuator.risk == "high"
+    if risky or (chosen and (chosen.mutations or chosen.keys or not chosen.enabled)):
         return None
-    group = recipe.actuators.get(actuator.name.partition(".")[0], Group())
-    named = group.mutations or group.keys
-    return None if named or not group.enabled else Mutation(mode="set")
+    return Mutation(mode="set")
 
 
 def _knob(actuator: Actuator, mutation: Mutation, given: object = None) -> Knob:
-    if isinstance(actuator, LiveActuator) and mutation.mode != "mult":
-        raise RecipeError(
-            f"actuators.{actuator.name}.mode: must be mult, for an optimizer's value follows the "
-            f"user's schedule, got {mutation.mode!r}; give bounds of a multiplier as (low, high)"
-        )
+    if isinstance(actuator, LiveActuator):
+        return _scheduled_knob(actuator, mutation, given)
     own, base = actuator.describe_space(), plain(actuator.read())
     if not isinstance(own, Float | Integer | Categorical) or base is None:
         raise ActuatorError(
@@ -228,6 +275,28 @@ def _knob(actuator: Actuator, mutation: Mutation, given: object = None) -> Knob:
     if isinstance(given, Float | Integer | Categorical):
         own = _narrowed(actuator.name, own, given)
     return make_knob(actuator.name, mutation, own, base)
+
+
+def _scheduled_knob(actuator: LiveActuator, mutation: Mutation, given: object) -> Knob:
+    """Join a recipe's entry with an optimizer's knob, whose own value is a multiplier.
+
+    Raises:
+        RecipeError: If an absolute target has nothing to be relative to.
+    """
+    own, base = actuator.describe_space(), 1.0
+    if not isinstance(own, Float):
+        raise ActuatorError(f"actuator {actuator.name}: needs a Float space, got {own!r}")
+    if mutation.mode != "mult":
+        base, owner = actuator.scheduled(), getattr(actuator, "owner", None)
+        if base == 0 or owner is not None:
+            why = f"{owner} cycles it" if owner else "the schedule's value is 0 now"
+            raise RecipeError(
+                f"actuators.{actuator.name}.mode: {mutation.mode} needs a value that stands still "
+                f"and is not 0, but {why}; use mode mult, with bounds of a multiplier"
+            )
+        own = Float(own.low * base, own.high * base, log=own.log)
+    own = given if isinstance(given, Float) else own
+    return make_knob(actuator.name, mutation, own, base, on_schedule=True)
 
 
 def _narrowed(name: str, own: Parameter, given: Parameter) -> Parameter:

@@ -6,15 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from gptune.actuators import LiveActuator
 from gptune.configs import Objective, nearest
 from gptune.errors import RecipeError, StateError
 from gptune.events import KnobReading
-from gptune.online.decision import Hand, Seen
+from gptune.online.decision import Seen
 from gptune.online.evaluation import evaluate_mean
 from gptune.online.foreign import foreign_call
-from gptune.online.metrics import Source, collect, is_set, plain
-from gptune.records import Scalar
+from gptune.online.metrics import Source, collect, is_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +44,16 @@ class Sight:
 
 
 def look(
-    sight: Sight,
-    hands: Mapping[str, Hand],
-    point: Mapping[str, Scalar],
-    reported: tuple[Source | None, int],
+    sight: Sight, knobs: Mapping[str, KnobReading], reported: tuple[Source | None, int]
 ) -> Seen:
-    """Read the reported metrics and where every knob stands.
+    """Read the reported metrics, each once.
 
     Args:
         sight: Which metrics count.
-        hands: The knobs; what a failed step left scaled is healed first.
-        point: Their moves in force.
+        knobs: Where every knob stands.
         reported: The metrics, or ``None`` to call ``evaluate``; and the step.
     """
     source, step = reported
-    for hand in hands.values():
-        if isinstance(hand.actuator, LiveActuator):
-            foreign_call(hand.actuator.heal)
     objective = sight.objective
     found = _evaluation(sight) if source is None else source
     return Seen(
@@ -70,7 +61,7 @@ def look(
         objective=collect(found, objective.primary),
         backups={name: collect(found, name) for name in objective.backup_metrics},
         anomaly=is_set(found, "anomaly"),
-        knobs={family: _stand(hand, point[family]) for family, hand in hands.items()},
+        knobs=dict(knobs),
     )
 
 
@@ -97,11 +88,3 @@ def _evaluation(sight: Sight) -> Source:
         return evaluate_mean(sight.evaluate, sight.model)
 
     return source
-
-
-def _stand(hand: Hand, move: Scalar) -> KnobReading:
-    actuator = hand.actuator
-    if isinstance(actuator, LiveActuator):
-        scheduled = foreign_call(actuator.scheduled).value
-        return KnobReading(move, scheduled, foreign_call(actuator.effective).value)
-    return KnobReading(move, None, plain(foreign_call(actuator.read).value))

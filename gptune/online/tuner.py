@@ -1,15 +1,12 @@
 """The Tuner: holds the state, talks to the world; the one place where the rooms meet."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from msgspec.structs import replace
 from torch import nn
-from torch.optim import Optimizer
 
 from gptune.actuators import Actuator
 from gptune.configs import Mode, Recipe
@@ -37,8 +34,10 @@ from gptune.online.decision import (
 )
 from gptune.online.foreign import Answer, foreign_call
 from gptune.online.metrics import Source
+from gptune.online.notices import Notices
 from gptune.online.opening import announce, open_log, opened
 from gptune.online.setup import (
+    Given,
     Space,
     attach,
     check_actuator,
@@ -52,12 +51,11 @@ from gptune.online.setup import (
     parse_mode,
 )
 from gptune.online.sight import Sight, absence, look
+from gptune.online.watch import KnobStatus, Watch
 from gptune.records import Action, Decision, Proposal, Reason, Request, Told
 from gptune.run_directory import EventLog, FileSystem
 
-logger = logging.getLogger("gptune")
 Batch = TypeVar("Batch")
-MESSAGES, QUARANTINED = 100, (Reason.QUARANTINED,)  # different warnings before silence
 
 
 class Tuner:
@@ -67,7 +65,8 @@ class Tuner:
     a training loop. See the README for a quick start.
 
     Args:
-        optimizer: A torch optimizer, or a list of actuators (lists add up with ``+``).
+        optimizer: A torch optimizer; several as a list or as name -> optimizer; or a list of
+            actuators (lists add up with ``+``).
         objective: Name of the metric to improve; ``recipe.objective.primary`` by default.
         direction: ``minimize`` or ``maximize``.
         space: Name -> ``(low, high)`` multipliers on the schedule (``lr`` means ``opt.lr``), or
@@ -76,7 +75,7 @@ class Tuner:
             acquisition function.
         recipe: Plain data or a `Recipe`; an error beside the three shorthands above.
         model: Its train or eval mode is kept while ``evaluate`` runs.
-        scheduler: The learning-rate scheduler; kept, but not used in this version.
+        scheduler: The learning-rate scheduler: if it cycles momentum, it owns that knob.
         evaluate: Gives the objective when `report` is called without metrics: one loss, or losses
             per example of shape ``(m,)``; lower is better.
         total_steps: Optimizer steps of the whole run [steps], if known.
@@ -97,7 +96,7 @@ class Tuner:
 
     def __init__(
         self,
-        optimizer: Optimizer | Iterable[Actuator],
+        optimizer: Given,
         *,
         objective: str | None = None,
         direction: str | None = None,
@@ -120,20 +119,20 @@ class Tuner:
         shorthands = {"objective": objective, "direction": direction, "space": space}
         self.recipe = name_acquisition(make_recipe(recipe, shorthands, mode), acquisition)
         self._acquisition = choose_acquisition(acquisition)
-        self._scheduler = scheduler
         self._sight = Sight(self.recipe.objective, evaluate, model)
         check_counts(total_steps, seed)
         self._steps, self._seed = 0, seed
         self._randomness, self._broadcast = randomness, broadcast
         self._clock = clock or SystemClock()
-        self._hands = make_hands(self.recipe, list_actuators(optimizer), space or {})
+        self._hands = make_hands(self.recipe, list_actuators(optimizer, scheduler), space or {})
         knobs = {family: hand.knob for family, hand in self._hands.items()}
         self._config = KernelConfig(recipe=self.recipe, knobs=knobs, total_steps=total_steps)
         self._state = KernelState(mode=self.recipe.mode, point=start_point(self._config))
         self._proposer = self._make_proposer()
         self._saved: dict[str, Saved] = {}
         self._caught: list[Exception] = []
-        self._said: set[str] = set()
+        self._say = Notices().say
+        self._watch = Watch(self._say)
         self._closed = self._waits_for_state = False
         self._log: EventLog | None = None
         self._open = partial(open_log, run_dir, self._clock, file_system, resume=resume)
@@ -158,12 +157,18 @@ class Tuner:
     @property
     def log_ok(self) -> bool:
         """Whether the disk takes what is written; if not, tuning has stopped."""
-        return self._log is None or self._log.failure is None
+        return not (self._log and self._log.failure)
 
     @property
     def values(self) -> dict[str, Any]:
         """The move in force of every knob: multipliers for an optimizer's."""
         return dict(self._state.point)
+
+    @property
+    def knobs(self) -> dict[str, KnobStatus]:
+        """Where every knob stands: its move, its values, and whether it acts."""
+        works = self._log is not None and not self._closed
+        return self._watch.describe(self._hands, self._state, attached=works)
 
     def step(self, loss: object = None) -> None:
         """Count one optimizer step; call it right after ``optimizer.step()``.
@@ -204,7 +209,8 @@ class Tuner:
         if self.mode is Mode.OFF:
             return Decision(number=0, step=self._steps, verdict=Action.OBSERVED)
         begin, self._caught = self._clock.elapsed(), []
-        seen = look(self._sight, self._hands, self._state.point, (metrics, self._steps))
+        readings = self._watch.read(self._hands, self._state.point, self._steps)
+        seen = look(self._sight, readings, (metrics, self._steps))
         if seen.objective.fault is Reason.MISSING:
             self._say(absence(self.recipe.objective.primary, metrics))
         planned = foreign_call(lambda: plan(self._config, self._state, seen, self._propose))
@@ -224,7 +230,7 @@ class Tuner:
             ActuatorError: If it is no actuator, or its name is taken.
         """
         name = check_actuator(actuator)
-        known = [hand.actuator for hand in self._hands.values()]
+        known = (hand.actuator for hand in self._hands.values())
         added = make_hands(self.recipe, list_actuators([*known, actuator]))
         if name not in added:
             self._say(f"{name} is not tuned: the recipe names others of its group")
@@ -246,8 +252,7 @@ class Tuner:
         Raises:
             RecipeError: If the mode is unknown or not available yet.
         """
-        new = make_recipe(self.recipe, {}, parse_mode(mode)).mode
-        old = self.mode
+        new, old = make_recipe(self.recipe, {}, parse_mode(mode)).mode, self.mode
         if self._closed or new is old:
             return
         if self._log is None:
@@ -274,12 +279,7 @@ class Tuner:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def state_dict(self) -> dict[str, Any]:
@@ -326,6 +326,7 @@ class Tuner:
         if self._proposer is not None and read.proposer is not None:
             self._proposer.resume(read.proposer)
         self._saved = put_values(kernel, self._hands)
+        self._watch.start(self._hands, self._steps)
         self._waits_for_state = False
         if own is not Mode.ACTIVE:  # a mode that was asked for is never widened
             self.set_mode(own)
@@ -352,13 +353,13 @@ class Tuner:
 
     def _carry_out(self, made: Plan) -> Outcome:
         assert self._log is not None
-        done = carry_out(made, self._log, self._hands, self._saved)
+        done, before = carry_out(made, self._log, self._hands, self._saved), self._state.safety
         self._saved = done.saved
-        before = self._state.safety
+        self._watch.changed(change.family for change in made.changes)
         self._state = settle(self._config, self._state, made, done.outcome)
         if self._state.safety.paused and not before.paused:  # a knob was quarantined
-            paused = Paused(decisions=self.recipe.safety.pause_decisions, reasons=QUARANTINED)
-            self._log.append(self._now(), paused)
+            wait = self.recipe.safety.pause_decisions
+            self._log.append(self._now(), Paused(decisions=wait, reasons=(Reason.QUARANTINED,)))
         self._caught.extend(done.errors)
         for message in (*done.outcome.messages, *([made.message] if made.message else [])):
             self._say(message)
@@ -369,8 +370,8 @@ class Tuner:
         self._say(f"tuning stops for a failure of its own: {failure.message}")
         self._caught.extend([] if failure.error is None else [failure.error])
         self.set_mode(Mode.OBSERVE)
-        number, why = self._state.decision, (Reason.KERNEL_FAILED,)
-        return Decision(number=number, step=self._steps, verdict=Action.BLOCKED, reasons=why)
+        at, why = self._now(), (Reason.KERNEL_FAILED,)
+        return Decision(number=at.decision, step=at.step, verdict=Action.BLOCKED, reasons=why)
 
     def _answer_for(self, caught: list[Exception]) -> None:
         """Do what ``safety.on_error`` says of failures that were contained."""
@@ -383,14 +384,9 @@ class Tuner:
             raise caught[0]
 
     def _resolve(self, reason: Reason) -> None:
-        self._state, made = leave(self._config, self._state, self._steps, reason)
+        state, strays = self._state, self._watch.strays(self._hands, self._state.point)
+        self._state, made = leave(self._config, state, self._steps, reason, strays=strays)
         self._carry_out(made)
-
-    def _say(self, message: str) -> None:
-        """Warn, once a message."""
-        if message not in self._said and len(self._said) < MESSAGES:
-            self._said.add(message)
-            logger.warning("gptune: %s", message)
 
     def _make_proposer(self) -> Proposer | None:
         chance = self._randomness or Seeded(self._seed)

@@ -24,11 +24,18 @@ class OptimizerKnob:
     def __init__(self, hooks: StepHooks, kind: Kind, lever: Lever, name: str) -> None:
         self._hooks, self._kind, self._lever, self._name = hooks, kind, lever, name
         self._owner: str | None = None
+        self._whole = name
 
     @property
     def name(self) -> str:
         """Its family, e.g. ``opt.lr``; of one parameter group, ``opt.lr[0]``."""
         return self._name
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """What a recipe may call it, the closest first: its name, or that of more than itself."""
+        names = (self._name, self._whole, *(n.partition("[")[0] for n in (self._name, self._whole)))
+        return tuple(dict.fromkeys(names))
 
     @property
     def group(self) -> int | None:
@@ -140,10 +147,15 @@ class OptimizerKnob:
         """Count the optimizer's steps since the hooks were made [steps]."""
         return self._hooks.fired
 
+    def joins(self, whole: str) -> None:
+        """Take note that it is set together with others."""
+        self._whole = whole
+
     def cycled_by(self, scheduler: object) -> None:
         """Take note of the user's scheduler: one that cycles momentum owns that value."""
         if self._lever.place in (MOMENTUM, BETA1):
-            self._owner = momentum_owner(scheduler)
+            owner = momentum_owner(scheduler, self._hooks.optimizer)
+            self._owner = owner or self._owner
 
     def _scheduled(self) -> list[float]:
         groups, only = self._hooks.optimizer.param_groups, self._lever.group
@@ -223,7 +235,10 @@ def _join(name: str, parts: tuple[OptimizerKnob, ...]) -> OptimizerActuator:
     """Make one knob of both betas; one that is 0 is not there, and then the other is alone."""
     if len(parts) == 1:
         return parts[0]
-    return Together(f"{name}.betas{_suffix(parts[0].group)}", parts)
+    whole = f"{name}.betas{_suffix(parts[0].group)}"
+    for part in parts:
+        part.joins(whole)
+    return Together(whole, parts)
 
 
 def _check_split(
@@ -245,11 +260,11 @@ def _check_split(
             )
 
 
-def momentum_owner(scheduler: object) -> str | None:
-    """Name the scheduler that cycles momentum or the first beta, one inside another included."""
+def momentum_owner(scheduler: object, optimizer: Optimizer) -> str | None:
+    """Name the scheduler that cycles an optimizer's momentum, one inside another included."""
     if isinstance(scheduler, SequentialLR | ChainedScheduler):
-        owners = (momentum_owner(inner) for inner in scheduler._schedulers)
+        owners = (momentum_owner(inner, optimizer) for inner in scheduler._schedulers)
         return next((owner for owner in owners if owner), None)
-    if isinstance(scheduler, OneCycleLR | CyclicLR) and scheduler.cycle_momentum:
-        return type(scheduler).__name__
+    if isinstance(scheduler, OneCycleLR | CyclicLR) and scheduler.optimizer is optimizer:
+        return type(scheduler).__name__ if scheduler.cycle_momentum else None
     return None

@@ -151,18 +151,21 @@ def _resolve(
     elif not resolution.undo:
         reasons = (*why, Reason.KEPT_ON_REJECT)
         scribe.write(Abandoned(id=pending.id, changes=pending.changes, reasons=reasons))
-    elif _undo(scribe, hands, saved):
-        scribe.write(
-            RolledBack(
-                id=pending.id,
-                changes=tuple(Change(c.family, c.new, c.old) for c in pending.changes),
-                reasons=why,
-                probability=resolution.probability,
-            )
-        )
+    elif _undo(scribe, hands, {f: s for f, s in saved.items() if f not in resolution.strays}):
+        scribe.write(_undone(resolution))
     else:
         families, message = tuple(scribe.notes.unrestored), "; ".join(scribe.notes.messages)
         scribe.write(RollbackFailed(id=pending.id, families=families, message=message))
+
+
+def _undone(resolution: Resolution) -> Event:
+    """Say what was undone; a change that something else has written over is abandoned."""
+    pending, why = resolution.pending, resolution.reasons
+    if resolution.strays:
+        return Abandoned(id=pending.id, changes=pending.changes, reasons=why)
+    back = tuple(Change(c.family, c.new, c.old) for c in pending.changes)
+    chance = resolution.probability
+    return RolledBack(id=pending.id, changes=back, reasons=why, probability=chance)
 
 
 def _undo(scribe: Scribe, hands: Mapping[str, Hand], saved: Mapping[str, Saved]) -> bool:

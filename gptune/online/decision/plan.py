@@ -4,7 +4,7 @@ The order of one decision is what makes the promises hold: metric -> blockers ->
 segment -> pause? -> cooldowns -> propose -> screen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
@@ -70,14 +70,14 @@ def assess(config: KernelConfig, state: KernelState, seen: Seen) -> tuple[Kernel
     faults = metric_faults(recipe.safety, seen.objective, seen.backups, anomaly=seen.anomaly)
     outlook = None if faults else state.objective.forecast(seen.step)
     state, evidence = _weigh(config, state, seen, (faults, outlook))
-    resolution = _resolve(config, state, evidence, faults)
-    told = _tell(state, resolution, evidence, outlook)
+    lost = _lost_changes(state, seen)
+    resolution = _resolve(config, state, evidence, (faults + tuple(lost.values()), lost))
+    told = None if lost else _tell(state, resolution, evidence, outlook)
     state, notices = _take_note(config, state, seen, (resolution, faults))
     reasons = faults or _why_not(config, state, moment)
-    request = None if reasons else _request(config, state, moment)
-    if request is not None and not request.free:
-        _, reasons = gate.free_knobs(state.safety, config.knobs, number, moment.phase)
-        request = None
+    free, resting = _free(config, state, seen, moment)
+    reasons = reasons or (() if free else resting)
+    request = None if reasons else _request(config, state, moment, free)
     draft = Draft(
         moment=moment,
         observed=_observed(config, seen, outlook, evidence),
@@ -140,14 +140,31 @@ def settle(config: KernelConfig, state: KernelState, made: Plan, outcome: Outcom
 
 
 def leave(
-    config: KernelConfig, state: KernelState, step: int, reason: Reason
+    config: KernelConfig,
+    state: KernelState,
+    step: int,
+    reason: Reason,
+    *,
+    strays: tuple[str, ...] = (),
 ) -> tuple[KernelState, Plan]:
-    """Resolve the open segment because tuning stops here; no decision is counted."""
+    """Resolve the open segment because tuning stops here; no decision is counted.
+
+    Args:
+        config: The recipe and the knobs.
+        state: What the kernel remembers.
+        step: Optimizer steps counted so far [steps].
+        reason: Why it stops.
+        strays: Families whose value something else has written since.
+    """
     moment = config.moment(state.decision, step)
     resolution = None
     if state.pending is not None:
         resolution = Resolution(
-            pending=state.pending, action=Action.REJECTED, reasons=(reason,), undo=True
+            pending=state.pending,
+            action=Action.REJECTED,
+            reasons=(reason,),
+            undo=True,
+            strays=strays,
         )
     draft = Draft(moment=moment, observed=None, resolution=resolution, reasons=(reason,))
     return _release(state, resolution), Plan(draft=draft, mode=state.mode)
@@ -187,10 +204,10 @@ def _resolve(
     config: KernelConfig,
     state: KernelState,
     evidence: Evidence | None,
-    faults: tuple[Reason, ...],
+    found: tuple[tuple[Reason, ...], Mapping[str, Reason]],
 ) -> Resolution | None:
     """Say how the open segment ends, if it ends now."""
-    pending, recipe = state.pending, config.recipe
+    pending, recipe, (faults, lost) = state.pending, config.recipe, found
     if pending is None:
         return None
     if state.log_failed:
@@ -207,6 +224,7 @@ def _resolve(
         action=verdict.action,
         reasons=verdict.reasons,
         undo=rejected and (forced or recipe.acceptance.rollback_on_reject),
+        strays=tuple(family for family, why in lost.items() if why is Reason.OVERWRITTEN),
         probability=evidence.probability if evidence else None,
     )
 
@@ -291,8 +309,26 @@ def _why_not(config: KernelConfig, state: KernelState, moment: Moment) -> tuple[
     return mine + gate.hindrances(recipe.safety, state.safety, moment.decision)
 
 
-def _request(config: KernelConfig, state: KernelState, moment: Moment) -> Request:
-    free, _ = gate.free_knobs(state.safety, config.knobs, moment.decision, moment.phase)
+def _lost_changes(state: KernelState, seen: Seen) -> dict[str, Reason]:
+    """List the changed knobs that were not in force: such a segment says nothing of the change."""
+    changes = state.pending.changes if state.pending else ()
+    readings = {c.family: seen.knobs.get(c.family) for c in changes}
+    return {f: reading.lost for f, reading in readings.items() if reading and reading.lost}
+
+
+def _free(
+    config: KernelConfig, state: KernelState, seen: Seen, moment: Moment
+) -> tuple[tuple[str, ...], tuple[Reason, ...]]:
+    """List the knobs that may move now, and why the others may not."""
+    free, reasons = gate.free_knobs(state.safety, config.knobs, moment.decision, moment.phase)
+    lost = {f: reading.lost for f, reading in seen.knobs.items() if reading.lost}
+    reasons = (*reasons, *(lost[family] for family in free if family in lost))
+    return tuple(f for f in free if f not in lost), tuple(dict.fromkeys(reasons))
+
+
+def _request(
+    config: KernelConfig, state: KernelState, moment: Moment, free: tuple[str, ...]
+) -> Request:
     numeric = [f for f in free if not isinstance(config.knobs[f].space, Categorical)]
     limits = {f: config.knobs[f].limits(float(state.point[f])) for f in numeric}
     centers = {f: config.knobs[f].mutation.prior_center for f in free}

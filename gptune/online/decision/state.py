@@ -78,6 +78,7 @@ class Resolution(Struct, frozen=True, kw_only=True):
     action: Action  # ACCEPTED or REJECTED
     reasons: tuple[Reason, ...]
     undo: bool  # False: the change stays in force
+    strays: tuple[str, ...] = ()  # families that something else has written since: left alone
     probability: float | None = None
 
 

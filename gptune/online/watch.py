@@ -1,0 +1,158 @@
+"""Watches the knobs: does each still act, and is its value still the one that gptune put there?"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from msgspec import Struct
+
+from gptune.actuators import Described, Life, LiveActuator, live_stage
+from gptune.events import KnobReading
+from gptune.online.decision import Hand, KernelState
+from gptune.online.foreign import foreign_call
+from gptune.online.metrics import plain
+from gptune.records import Parameter, Point, Reason, Scalar
+
+MEANINGS = {
+    Reason.NOT_LIVE: "its hooks have not fired since the last decision, so it does not act; is its "
+    "optimizer the one that trains, and is it stepped?",
+    Reason.OVERWRITTEN: "something else has written its value, so gptune leaves it alone",
+}
+
+
+class KnobStatus(Struct, frozen=True, kw_only=True):
+    """Where one knob stands, for people.
+
+    Attributes:
+        family: Its name.
+        life: init | untouched | unverified | verified | disabled.
+        move: The move in force, in the recipe's units.
+        scheduled: The schedule's own value, for an optimizer's knob.
+        effective: What training used last.
+        space: Where the move may lie.
+        unit: Unit of the scheduled and effective value; empty if there is none.
+        risk: The recipe's: low | medium | high.
+        owner: What else moves the value, such as ``OneCycleLR``.
+        reason: Why it is disabled.
+    """
+
+    family: str
+    life: Life
+    move: Scalar
+    scheduled: Scalar | None
+    effective: Scalar | None
+    space: Parameter
+    unit: str = ""
+    risk: str = "low"
+    owner: str | None = None
+    reason: Reason | None = None
+
+
+class Watch:
+    """Remembers, from one decision to the next, how often each knob's hooks have fired.
+
+    Args:
+        say: Warns the user.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._step = 0
+        self._fired: dict[str, int] = {}
+        self._changed: dict[str, int] = {}
+        self._readings: dict[str, KnobReading] = {}
+
+    def start(self, hands: Mapping[str, Hand], step: int) -> None:
+        """Take note of where everything stands, without a judgement."""
+        self._step = step
+        self._fired = {family: _fired(hand) for family, hand in hands.items()}
+
+    def read(self, hands: Mapping[str, Hand], point: Point, step: int) -> dict[str, KnobReading]:
+        """Read every knob at a decision: its values, and whether it is lost.
+
+        Args:
+            hands: The knobs; what a failed step left scaled is healed first.
+            point: Their moves in force.
+            step: Optimizer steps counted so far [steps].
+        """
+        before, stepped = self._fired, step > self._step
+        self.start(hands, step)
+        for family, hand in hands.items():
+            if isinstance(hand.actuator, LiveActuator):
+                foreign_call(hand.actuator.heal)
+            idle = stepped and before.get(family, -1) == self._fired[family]
+            self._readings[family] = reading = _reading(hand, point[family], idle=idle)
+            if reading.lost is not None:
+                self._say(f"{family} is not tuned now: {MEANINGS[reading.lost]}")
+        return dict(self._readings)
+
+    def changed(self, families: Iterable[str]) -> None:
+        """Take note of a change, which no step has used yet."""
+        self._changed.update({family: self._fired[family] for family in families})
+
+    def strays(self, hands: Mapping[str, Hand], point: Point) -> tuple[str, ...]:
+        """List the families whose value something else has written."""
+        now = {family: _reading(hand, point[family], idle=False) for family, hand in hands.items()}
+        return tuple(f for f, reading in now.items() if reading.lost is Reason.OVERWRITTEN)
+
+    def describe(
+        self, hands: Mapping[str, Hand], state: KernelState, *, attached: bool
+    ) -> dict[str, KnobStatus]:
+        """Say where every knob stands.
+
+        Args:
+            hands: The knobs.
+            state: What the kernel remembers of them.
+            attached: Whether they are watched at all.
+        """
+        told = {}
+        for family, hand in hands.items():
+            now = _reading(hand, state.point[family], idle=False)
+            last = self._readings.get(family, now)
+            why = (
+                Reason.QUARANTINED if family in state.safety.quarantined else now.lost or last.lost
+            )
+            life = live_stage(
+                attached=attached,
+                lost=why is not None,
+                moved=family in state.safety.ready,
+                used=not _is_live(hand) or _fired(hand) > self._changed.get(family, -1),
+            )
+            told[family] = _status(hand, now, life, why)
+        return told
+
+
+def _status(hand: Hand, reading: KnobReading, life: Life, why: Reason | None) -> KnobStatus:
+    actuator, knob = hand.actuator, hand.knob
+    more = actuator if isinstance(actuator, Described) else None
+    return KnobStatus(
+        family=knob.family,
+        life=life,
+        move=reading.move,
+        scheduled=reading.scheduled,
+        effective=reading.effective,
+        space=knob.space,
+        unit=more.unit if more else "",
+        risk=knob.mutation.risk,
+        owner=more.owner if more else None,
+        reason=why,
+    )
+
+
+def _is_live(hand: Hand) -> bool:
+    return isinstance(hand.actuator, LiveActuator)
+
+
+def _fired(hand: Hand) -> int:
+    if not isinstance(hand.actuator, LiveActuator):
+        return 0
+    return foreign_call(hand.actuator.fired).value or 0
+
+
+def _reading(hand: Hand, move: Scalar, *, idle: bool) -> KnobReading:
+    actuator = hand.actuator
+    if isinstance(actuator, LiveActuator):
+        scheduled = foreign_call(actuator.scheduled).value
+        effective = foreign_call(actuator.effective).value
+        return KnobReading(move, scheduled, effective, Reason.NOT_LIVE if idle else None)
+    value = plain(foreign_call(actuator.read).value)
+    strayed = value is not None and value != hand.knob.native(move)
+    return KnobReading(move, None, value, Reason.OVERWRITTEN if strayed else None)
