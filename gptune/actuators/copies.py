@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+IMMUTABLE = (type(None), bool, int, float, str)  # most of it, and slow to copy
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -71,13 +73,13 @@ def put(saved: Copy, live: Any) -> Any:
 
 def _strip(value: Any, found: list[Tensor]) -> Any:
     if isinstance(value, Tensor):
-        found.append(value.detach())
+        found.append(value)
         return Leaf(len(found) - 1, value.device)
     if isinstance(value, dict):
         return {key: _strip(item, found) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(_strip(item, found) for item in value)
-    return copy.deepcopy(value)
+    return value if type(value) in IMMUTABLE else copy.deepcopy(value)
 
 
 def _fill(
@@ -91,7 +93,7 @@ def _fill(
         old = live if isinstance(live, list | tuple) and len(live) == len(layout) else layout
         items = zip(layout, old, strict=True)
         return type(layout)(_fill(item, tensors, one, pairs) for item, one in items)
-    return copy.deepcopy(layout)
+    return layout if type(layout) in IMMUTABLE else copy.deepcopy(layout)
 
 
 def _fill_tensor(
@@ -99,7 +101,7 @@ def _fill_tensor(
 ) -> Tensor:
     if not isinstance(live, Tensor) or not _fits(live, source) or live.device != leaf.device:
         return source.to(leaf.device, copy=True)
-    pairs.append((live.detach(), source))
+    pairs.append((live, source))
     return live
 
 
@@ -120,12 +122,12 @@ def _fits(spare: Tensor, tensor: Tensor) -> bool:
 
 def _blank(tensor: Tensor) -> Tensor:
     """Make room for a copy in the computer's own memory; pinned, if it comes from a GPU."""
-    return torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
+    return torch.empty_like(tensor.detach(), device="cpu", pin_memory=tensor.is_cuda)
 
 
 def _copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     with torch.no_grad():
         for target, source in zip(targets, sources, strict=True):
             target.copy_(source, non_blocking=True)
-    if any(tensor.is_cuda for tensor in (*targets, *sources)):
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()

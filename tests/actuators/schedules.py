@@ -3,7 +3,6 @@
 The protocol is that of research/reliability.md, section 5.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -53,9 +52,7 @@ def double(value: float) -> Tensor:
 # Optimizers
 
 
-def with_tensor_rates(
-    kind: Callable[..., Optimizer], **how: Any
-) -> Callable[[Groups], Optimizer]:
+def with_tensor_rates(kind: Callable[..., Optimizer], **how: Any) -> Callable[[Groups], Optimizer]:
     """Give every group a tensor of its own as its rate."""
     return lambda groups: kind(
         [{**group, "lr": double(group["lr"])} for group in groups], lr=double(0.1), **how
@@ -79,9 +76,7 @@ OPTIMIZERS: dict[str, Callable[[Groups], Optimizer]] = {
     "Adam fused": lambda groups: Adam(groups, lr=0.1, weight_decay=0.01, fused=True),
     "Adam tensor": with_tensor_rates(Adam, foreach=False),  # foreach: torch refuses
     "Adam fused tensor": with_tensor_rates(Adam, fused=True),
-    "Adam tensor betas": with_tensor_rates(
-        Adam, betas=(double(0.9), double(0.999)), foreach=False
-    ),
+    "Adam tensor betas": with_tensor_rates(Adam, betas=(double(0.9), double(0.999)), foreach=False),
     "AdamW": lambda groups: AdamW(groups, lr=0.1, foreach=False),
     "AdamW foreach": lambda groups: AdamW(groups, lr=0.1, foreach=True),
     "AdamW fused": lambda groups: AdamW(groups, lr=0.1, fused=True),
@@ -159,7 +154,7 @@ SCHEDULES: dict[str, Callable[[Optimizer], Any]] = {
         optimizer, factor=0.5, patience=2
     ),
     "ReduceLROnPlateau with min_lr": lambda optimizer: schedules.ReduceLROnPlateau(
-        optimizer, factor=0.5, patience=2, min_lr=0.03
+        optimizer, factor=0.7, patience=2, min_lr=0.03
     ),
     "SWALR": lambda optimizer: SWALR(optimizer, swa_lr=0.01, anneal_epochs=14),
     "hand-written": lambda optimizer: lambda t: 1 / (1 + 0.3 * t),
@@ -210,7 +205,7 @@ class Run:
 
     def step(self) -> None:
         if isinstance(self.optimizer, LBFGS):
-            self.optimizer.step(self.differentiate)
+            self.optimizer.step(self.differentiate)  # type: ignore[no-untyped-call]
         else:
             self.differentiate()
             self.optimizer.step()
@@ -329,7 +324,7 @@ def break_down(optimizer: Optimizer) -> list[float]:
 
 def saved_rates(optimizer: Optimizer) -> list[float]:
     """Say which rates a checkpoint of now holds."""
-    return [float(group["lr"]) for group in copy.deepcopy(optimizer.state_dict()["param_groups"])]
+    return [float(group["lr"]) for group in optimizer.state_dict()["param_groups"]]
 
 
 def draws_nothing() -> Iterator[None]:

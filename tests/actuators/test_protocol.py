@@ -4,13 +4,27 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from gptune.actuators import Actuator, LiveActuator, optimizer_actuators, value_actuators
+from gptune.actuators import (
+    Actuator,
+    Described,
+    Life,
+    LiveActuator,
+    Together,
+    TupleActuator,
+    live_stage,
+    optimizer_actuators,
+    parts_of,
+    value_actuators,
+)
 from gptune.records import Float, Scalar
 
 MEMBERS = ["name", "describe_space", "read", "snapshot", "validate", "apply", "restore"]
-LIVE = ["attach", "detach", "heal", "scheduled", "effective"]
+LIVE = ["attach", "detach", "heal", "scheduled", "effective", "fired"]
+DESCRIBED = ["unit", "risk", "owner"]
 
 
 class Dial:
@@ -68,7 +82,8 @@ def test_plain_things_are_no_actuators(thing: object) -> None:
 
 def test_values_are_actuators_and_only_an_optimizers_knobs_are_live() -> None:
     optimizer = torch.optim.Adam(nn.Linear(1, 1).parameters())
-    knobs = optimizer_actuators(optimizer)
+    knobs = parts_of(optimizer_actuators(optimizer))
+    assert len(knobs) == 4
     assert all(isinstance(knob, LiveActuator) for knob in knobs)
     assert all(isinstance(knob, Actuator) for knob in knobs)
     (value,) = value_actuators({"aux": 0.5})
@@ -92,3 +107,52 @@ def test_a_knob_made_by_hand_keeps_the_life_cycle() -> None:
     assert dial.read() == 1.5
     dial.restore(before)
     assert dial.read() == 1.0
+
+
+def test_several_actuators_as_one_are_told_from_a_single_one_by_their_parts() -> None:
+    *single, betas = optimizer_actuators(torch.optim.Adam(nn.Linear(1, 1).parameters()))
+    assert isinstance(betas, TupleActuator)
+    assert isinstance(betas, Together)
+    assert not isinstance(betas, LiveActuator)
+    assert not any(isinstance(knob, TupleActuator) for knob in (*single, *betas.parts(), Dial()))
+
+
+@pytest.mark.parametrize("member", [*MEMBERS, "parts"])
+def test_a_tuple_actuator_needs_each_of_its_members(member: str) -> None:
+    whole = type("Pair", (), {**vars(without(Dial, "x")), "parts": lambda self: ()})
+    assert isinstance(whole(), TupleActuator)
+    assert not isinstance(without(whole, member)(), TupleActuator)
+
+
+def test_an_optimizers_knobs_say_more_of_themselves_and_an_actuator_need_not() -> None:
+    for knob in parts_of(optimizer_actuators(torch.optim.AdamW(nn.Linear(1, 1).parameters()))):
+        assert isinstance(knob, Described)
+        assert knob.unit
+        assert knob.risk in ("low", "medium", "high")
+        assert knob.owner is None
+    assert not isinstance(Dial(), Described)
+
+
+@pytest.mark.parametrize("member", DESCRIBED)
+def test_a_description_needs_each_of_its_members(member: str) -> None:
+    words = dict.fromkeys(DESCRIBED, "")
+    whole = type("Told", (Dial,), words)
+    part = type("Told", (Dial,), {name: word for name, word in words.items() if name != member})
+    assert isinstance(whole(), Described)
+    assert not isinstance(part(), Described)
+
+
+@given(st.booleans(), st.booleans(), st.booleans(), st.booleans())
+def test_where_an_actuator_stands_follows_from_what_was_seen(
+    attached: bool, lost: bool, moved: bool, used: bool
+) -> None:
+    stage = live_stage(attached=attached, lost=lost, moved=moved, used=used)
+    assert (stage is Life.INIT) == (not attached)
+    assert (stage is Life.DISABLED) == (attached and lost), "it wins over all that was seen"
+    assert (stage is Life.UNTOUCHED) == (attached and not lost and not moved)
+    assert (stage is Life.VERIFIED) == (attached and not lost and moved and used)
+    assert (stage is Life.UNVERIFIED) == (attached and not lost and moved and not used)
+
+
+def test_the_stages_have_these_names_in_a_report() -> None:
+    assert list(Life) == ["init", "untouched", "unverified", "verified", "disabled"]

@@ -73,10 +73,11 @@ class StepHooks:
         self._watched: list[Lever] = []
         self._held: list[Held] = []
         self._handles: list[Any] = []
+        self._untraced: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         self.heal()
-        return {**self.__dict__, "_handles": []}
+        return {**self.__dict__, "_handles": [], "_untraced": None}
 
     def factor(self, lever: Lever) -> float:
         """Give a multiplier in force."""
@@ -113,6 +114,8 @@ class StepHooks:
                     "close that one first, for two would scale each other's values"
                 )
             _AT_WORK[self.optimizer] = weakref.ref(self)
+            disable = torch.compiler.disable  # here, for it loads a compiler; so did the optimizer
+            self._untraced = disable(self._scale), disable(self._unscale)  # type: ignore[no-untyped-call]
             self._handles = [
                 self.optimizer.register_step_pre_hook(self._before),
                 self.optimizer.register_step_post_hook(self._after),
@@ -140,13 +143,13 @@ class StepHooks:
     # its own. Disabling costs 10 us a call, so only a step that is being compiled pays for it.
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
-            return _scale_untraced(self, args, kwargs)
+        if torch.compiler.is_compiling() and self._untraced is not None:
+            return self._untraced[0](args, kwargs)
         return self._scale(args, kwargs)
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if torch.compiler.is_compiling():
-            _unscale_untraced(self)
+        if torch.compiler.is_compiling() and self._untraced is not None:
+            self._untraced[1]()
         else:
             self._unscale()
 
@@ -211,13 +214,3 @@ class StepHooks:
             elif place.get(group) is scaled:
                 place.put(group, before)
         self._held.clear()
-
-
-@torch.compiler.disable
-def _scale_untraced(hooks: StepHooks, args: Any, kwargs: Any) -> Any:
-    return hooks._scale(args, kwargs)
-
-
-@torch.compiler.disable
-def _unscale_untraced(hooks: StepHooks) -> None:
-    hooks._unscale()
