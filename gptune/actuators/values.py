@@ -9,11 +9,9 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
+from gptune.actuators.usual import Usual, guess, usual
 from gptune.errors import ActuatorError
 from gptune.records import Categorical, Float, Integer, Parameter, Scalar
-
-REACH = 10.0  # a positive number without a range of its own may go this far up or down [ratio]
-YES_NO = Categorical((False, True))
 
 # What fixes the shapes of the weights, or what they mean: never changed while training.
 ARCHITECTURE = re.compile(
@@ -147,8 +145,8 @@ def value_actuators(
     spaces: Mapping[str, Parameter] | None = None,
     *,
     name: str = "loss",
-    unit: str = "",
-    risk: str = "low",
+    unit: str | None = None,
+    risk: str | None = None,
 ) -> list[ValueKnob]:
     """Make knobs of the entries of a mapping, or of attributes of an object.
 
@@ -157,13 +155,14 @@ def value_actuators(
 
     Args:
         target: A mutable mapping such as ``{"aux": 0.5}``, or any object. It is kept, not copied.
-        spaces: Entry or attribute -> its range. ``None`` takes every entry of a mapping: positive
-            real ones from a tenth to ten times their value, yes-or-no ones as a choice; an object
-            needs ``spaces``.
+        spaces: Entry or attribute -> its range. ``None`` takes every entry of a mapping, and the
+            attributes of an object that go by a usual name (``dropout``, ``temperature``,
+            ``batch_size``, ...), each in its usual range; a positive real entry of another name
+            goes from a tenth to ten times its value.
         name: The first part of the families: ``loss.aux`` and so on.
-        unit: Unit of the values, for people.
+        unit: Unit of the values, for people; by default that of the usual name.
         risk: How dangerous a change is: low | medium | high; high is moved only by a recipe that
-            says otherwise.
+            says otherwise. By default that of the usual name, or low.
 
     Raises:
         ActuatorError: If an entry does not exist, cannot be written, is no plain value, lies
@@ -173,6 +172,8 @@ def value_actuators(
         >>> weights = {"aux": 0.5, "kl": 0.1}
         >>> [knob.name for knob in value_actuators(weights)]
         ['loss.aux', 'loss.kl']
+        >>> value_actuators({"dropout": 0.1})[0].describe_space()
+        Float(low=0.0, high=0.5, log=False)
     """
     spaces = _guess(target, name) if spaces is None else spaces
     if not isinstance(spaces, Mapping):
@@ -183,7 +184,9 @@ def value_actuators(
         if not isinstance(key, str):
             raise ActuatorError(f"{family}: must be named by a string, got {key!r}")
         get, put = _access(target, key)
-        knob = ValueKnob(family, get, put, space, unit=unit, risk=risk)
+        known = _known(target, key) or Usual(space)
+        traits = {"unit": unit or known.unit, "risk": risk or known.risk}
+        knob = ValueKnob(family, get, put, space, **traits)
         _check_start(knob, target, key)
         made.append(knob)
     return made
@@ -262,6 +265,11 @@ def dropout_actuator(model: nn.Module, name: str = "model.dropout") -> ValueKnob
     return ValueKnob(name, get, put, space, unit="probability", risk="medium")
 
 
+def _known(target: Any, key: str) -> Usual | None:
+    entries = target if isinstance(target, MutableMapping) else getattr(target, "__dict__", {})
+    return usual(key, entries.get(key))
+
+
 def _access(target: Any, key: str) -> tuple[Callable[[], Any], Callable[[Any], object]]:
     if isinstance(target, MutableMapping):
         return lambda: target[key], lambda value: target.__setitem__(key, value)
@@ -306,19 +314,24 @@ def _check_value(knob: ValueKnob, key: str, *, in_module: bool) -> Scalar:
 
 
 def _guess(target: Any, name: str) -> dict[str, Parameter]:
-    if not isinstance(target, MutableMapping):
+    """Find what can be tuned, and its range, when the user did not say."""
+    if isinstance(target, MutableMapping):
+        return {key: _range_of(f"{name}.{key}", key, value) for key, value in target.items()}
+    found = {key: usual(key, value) for key, value in getattr(target, "__dict__", {}).items()}
+    spaces = {key: known.space for key, known in found.items() if known is not None}
+    if not spaces:
         raise ActuatorError(
-            f"{name}: spaces must name the attributes of {type(target).__name__} to tune, got None"
+            f"{name}: spaces must name the attributes of {type(target).__name__} to tune, got "
+            "None, and it has none of a usual name such as temperature or dropout"
         )
-    return {key: _range_of(f"{name}.{key}", key, value) for key, value in target.items()}
+    return spaces
 
 
 def _range_of(family: str, key: object, value: object) -> Parameter:
-    if isinstance(value, bool):
-        return YES_NO
-    if not (isinstance(value, float) and math.isfinite(value) and value > 0):
+    known = (usual(key, value) if isinstance(key, str) else None) or guess(value)
+    if known is None:
         raise ActuatorError(
             f"{family}: only a positive real number has a range of its own, got "
             f"{value!r}; give spaces={{{key!r}: gptune.Float(low, high)}}"
         )
-    return Float(value / REACH, value * REACH, log=True)
+    return known.space

@@ -49,8 +49,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 def spoil(value: Any) -> None:
     """Change all that can be changed in place: tensors, lists, dicts."""
     if isinstance(value, Tensor):
-        value.copy_(torch.full_like(value, 1))
-        value.mul_(3)
+        value.copy_(~value if value.dtype is torch.bool else torch.full_like(value, 77))
     elif isinstance(value, dict | list | tuple):
         for item in list(value.values()) if isinstance(value, dict) else value:
             spoil(item)
@@ -135,7 +134,7 @@ def test_a_copy_serves_again_whatever_becomes_of_the_state_and_of_what_was_put_b
 @pytest.mark.parametrize("live", [None, [], [{}, {}]], ids=str)
 def test_dicts_in_a_list_of_another_length_do_not_alias_the_copy(live: Any) -> None:
     saved = copies.take([{"moment": torch.ones(2)}])
-    (group,) = copies.put(saved, live)
+    (group,) = copies.put(saved, copy.deepcopy(live))
     group["moment"].fill_(float("nan"))
     group["new"] = 1
     assert bits(copies.put(saved, None)) == bits([{"moment": torch.ones(2)}])
@@ -151,15 +150,15 @@ def test_the_size_is_known_before_and_is_that_of_the_tensors(state: Any, other: 
 
 @given(states, states)
 @QUICK
-def test_a_copy_into_an_older_one_takes_its_storage_only_where_all_tensors_are_alike(
+def test_a_copy_into_an_older_one_is_exact_and_takes_its_storage_where_all_are_alike(
     old: Any, new: Any
 ) -> None:
     older = copies.take(old)
     saved = copies.take(new, into=older)
     assert bits(copies.put(saved, None)) == bits(new)
     forms = [[(t.shape, t.dtype) for t in made.tensors] for made in (older, saved)]
-    reused = [id(t) for t in older.tensors] == [id(t) for t in saved.tensors]
-    assert reused == (forms[0] == forms[1])
+    if forms[0] == forms[1]:
+        assert [id(t) for t in older.tensors] == [id(t) for t in saved.tensors]
 
 
 @given(states)
@@ -189,7 +188,7 @@ def test_a_second_copy_of_the_same_state_takes_no_new_memory(state: Any) -> None
 )
 @pytest.mark.parametrize("live", [None, [], {"milestones": {}}], ids=str)
 def test_the_kind_of_a_container_is_kept(value: Any, live: Any) -> None:
-    assert bits(copies.put(copies.take(value), live)) == bits(value)
+    assert bits(copies.put(copies.take(value), copy.deepcopy(live))) == bits(value)
 
 
 @pytest.mark.parametrize("value", [[1], {1}, deque([1]), {"a": [1]}, bytearray(b"a")], ids=str)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adafactor, Adam, AdamW, Muon, Optimizer, RMSprop
 
 from gptune.actuators import LiveActuator, Together, optimizer_actuators, parts_of, value_actuators
-from gptune.actuators.values import YES_NO, dropout_actuator, value_actuator
+from gptune.actuators.usual import YES_NO
+from gptune.actuators.values import dropout_actuator, value_actuator
 from gptune.records import Categorical, Float, Integer, Scalar
 from gptune.testing import ACTUATOR_CHECKS, ContractError, check_actuator
 from gptune.testing.actuator_contract import AnyActuator, acts_in_the_step_and_leaves_no_trace
