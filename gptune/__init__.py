@@ -7,7 +7,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gptune.actuators import Actuator, optimizer_actuators, value_actuators
+    from gptune.actuators import (
+        Actuator,
+        Together,
+        TrainingState,
+        dropout_actuator,
+        optimizer_actuators,
+        schedule,
+        value_actuator,
+        value_actuators,
+    )
     from gptune.configs import Recipe
     from gptune.core.criteria import (
         Acquisition,
@@ -39,9 +48,14 @@ _HOMES = {
     "Recipe": "configs",
     "SearchSpace": "core.space",
     "ThompsonSampling": "core.criteria",
+    "Together": "actuators",
+    "TrainingState": "actuators",
     "Tuner": "online.tuner",
     "UpperConfidenceBound": "core.criteria",
+    "dropout_actuator": "actuators",
     "optimizer_actuators": "actuators",
+    "schedule": "actuators",
+    "value_actuator": "actuators",
     "value_actuators": "actuators",
 }
 
@@ -60,10 +74,15 @@ __all__ = [
     "Recipe",
     "SearchSpace",
     "ThompsonSampling",
+    "Together",
+    "TrainingState",
     "Tuner",
     "UpperConfidenceBound",
     "__version__",
+    "dropout_actuator",
     "optimizer_actuators",
+    "schedule",
+    "value_actuator",
     "value_actuators",
 ]
 

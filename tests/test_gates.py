@@ -23,10 +23,15 @@ PUBLIC = [
     "Recipe",
     "SearchSpace",
     "ThompsonSampling",
+    "Together",
+    "TrainingState",
     "Tuner",
     "UpperConfidenceBound",
     "__version__",
+    "dropout_actuator",
     "optimizer_actuators",
+    "schedule",
+    "value_actuator",
     "value_actuators",
 ]
 HEAVY = {"torch", "numpy", "scipy", "botorch", "gpytorch", "sklearn", "rich", "jinja2"}

@@ -281,20 +281,23 @@ def _scheduled_knob(actuator: LiveActuator, mutation: Mutation, given: object) -
     """Join a recipe's entry with an optimizer's knob, whose own value is a multiplier.
 
     Raises:
-        RecipeError: If an absolute target has nothing to be relative to.
+        RecipeError: If an absolute target has nothing to be relative to, or no bounds.
     """
     own, base = actuator.describe_space(), 1.0
     if not isinstance(own, Float):
         raise ActuatorError(f"actuator {actuator.name}: needs a Float space, got {own!r}")
     if mutation.mode != "mult":
         base, owner = actuator.scheduled(), getattr(actuator, "owner", None)
-        if base == 0 or owner is not None:
-            why = f"{owner} cycles it" if owner else "the schedule's value is 0 now"
+        faults = {
+            f"{owner} cycles it": owner is not None,
+            "the schedule's value is 0 now": base == 0,
+            "no bounds are given": mutation.bounds is None,
+        }
+        for why in (fault for fault, holds in faults.items() if holds):
             raise RecipeError(
-                f"actuators.{actuator.name}.mode: {mutation.mode} needs a value that stands still "
-                f"and is not 0, but {why}; use mode mult, with bounds of a multiplier"
+                f"actuators.{actuator.name}.mode: {mutation.mode} needs bounds, and a value that "
+                f"stands still and is not 0, but {why}; use mode mult, with bounds of a multiplier"
             )
-        own = Float(own.low * base, own.high * base, log=own.log)
     own = given if isinstance(given, Float) else own
     return make_knob(actuator.name, mutation, own, base, on_schedule=True)
 

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 from msgspec.structs import replace
 from torch import nn
 
-from gptune.actuators import Actuator
+from gptune.actuators import Actuator, TupleActuator
 from gptune.configs import Mode, Recipe
 from gptune.core.criteria import Acquisition
 from gptune.core.proposer import Proposer, Randomness, Seeded
@@ -40,7 +40,6 @@ from gptune.online.setup import (
     Given,
     Space,
     attach,
-    check_actuator,
     check_counts,
     choose_acquisition,
     list_actuators,
@@ -223,25 +222,26 @@ class Tuner:
         self._answer_for(self._caught)
         return replace(decision, seconds={"total": self._clock.elapsed() - begin})
 
-    def register(self, actuator: Actuator) -> None:
+    def register(self, actuator: Actuator | TupleActuator) -> None:
         """Add a knob later; earlier observations count with the value that it has now.
 
         Raises:
             ActuatorError: If it is no actuator, or its name is taken.
         """
-        name = check_actuator(actuator)
         known = (hand.actuator for hand in self._hands.values())
-        added = make_hands(self.recipe, list_actuators([*known, actuator]))
-        if name not in added:
-            self._say(f"{name} is not tuned: the recipe names others of its group")
+        hands = make_hands(self.recipe, list_actuators([*known, actuator]))
+        added = {name: hand for name, hand in hands.items() if name not in self._hands}
+        if not added:
+            self._say(f"{actuator.name} is not tuned: the recipe names others of its group")
             return
-        self._hands[name] = added[name]
-        self._config = replace(self._config, knobs={**self._config.knobs, name: added[name].knob})
-        start = start_point(self._config)[name]
-        self._state = replace(self._state, point={**self._state.point, name: start})
+        self._hands.update(added)
+        knobs = {name: hand.knob for name, hand in added.items()}
+        self._config = replace(self._config, knobs={**self._config.knobs, **knobs})
+        start = {name: start_point(self._config)[name] for name in added}
+        self._state = replace(self._state, point={**self._state.point, **start})
         old, self._proposer = self._proposer, self._make_proposer()
         if old is not None and self._proposer is not None:
-            self._proposer.inherit(old, {name: start})
+            self._proposer.inherit(old, start)
         attach(self._hands, self.mode)
         if self._log is not None:
             self._log.append(self._now(), opened(self._config, self._seed, resumed=False))

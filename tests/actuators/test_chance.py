@@ -3,7 +3,7 @@
 import copy
 import io
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ def _keep_chance() -> Iterator[None]:
     set_chance(before)
 
 
-DRAWS = {
+DRAWS: dict[str, Callable[[], float]] = {
     "python": random.random,
     "python, normal": lambda: random.gauss(0.0, 1.0),  # keeps every second one for later
     "numpy": lambda: float(np.random.rand()),  # noqa: NPY002

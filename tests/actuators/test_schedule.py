@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -64,10 +65,10 @@ def test_it_rises_to_1_then_never_rises_again_and_ends_at_its_final_value(
     run, after = seen[:total], seen[total:]
     rise = round(how["warmup"] * total)
     assert all(0.0 < factor <= 1.0 for factor in run[:rise])
-    assert all(earlier < later for earlier, later in zip(run[:rise], run[1:rise], strict=False))
+    assert all(earlier < later for earlier, later in pairwise(run[:rise]))
     assert run[max(rise - 1, 0)] == 1.0
     fall = seen[max(rise - 1, 0) :]
-    assert all(earlier >= later for earlier, later in zip(fall, fall[1:], strict=False))
+    assert all(earlier >= later for earlier, later in pairwise(fall))
     assert all(how["final"] <= factor <= 1.0 for factor in fall)
     assert after == [how["final"]] * 5
 

@@ -134,6 +134,11 @@ def test_an_absolute_target_is_refused_where_a_scheduler_cycles_the_value() -> N
     make_hands(recipe, list_actuators(adam))  # nobody said so
 
 
+def test_an_absolute_target_needs_bounds() -> None:
+    with pytest.raises(RecipeError, match=r"needs bounds, .* but no bounds are given"):
+        make_hands(recipe_of(lr={"mode": "set"}), list_actuators(optimizer()))
+
+
 def test_a_difference_on_a_schedule_is_a_multiplier_too() -> None:
     (hand,) = make_hands(
         recipe_of(lr={"mode": "delta", "bounds": [-5e-4, 1e-2]}), list_actuators(optimizer())

@@ -445,6 +445,16 @@ def test_only_what_the_space_names_moves(tmp_path: Path) -> None:
         assert list(tuner.values) == ["opt.weight_decay"]
 
 
+def test_several_knobs_that_are_set_as_one_may_be_registered_later(tmp_path: Path) -> None:
+    training, weights = Training(), {"low": 0.5, "high": 2.0}
+    with gptune.Tuner(training.optimizer, run_dir=tmp_path / "run") as tuner:
+        tuner.register(gptune.Together("clip.range", gptune.value_actuators(weights, name="clip")))
+        assert tuner.values == {"opt.lr": 1.0, "clip.low": 0.5, "clip.high": 2.0}
+        (betas,) = (k for k in gptune.optimizer_actuators(training.optimizer) if "betas" in k.name)
+        tuner.register(betas)  # the default recipe moves the rate alone
+        assert "opt.momentum" not in tuner.values
+
+
 def test_a_knob_registered_later_is_tuned_too_and_what_was_learnt_is_kept(tmp_path: Path) -> None:
     training, tuner = made(tmp_path)
     weights = {"aux": 0.5}
