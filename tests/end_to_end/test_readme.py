@@ -8,7 +8,8 @@ import pytest
 from gptune.run_directory.event_log import read_events
 
 README = Path("README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PYTHON = r"```python\n(.*?)```"
+BLOCKS = re.findall(PYTHON, README, flags=re.DOTALL)
 
 
 @pytest.mark.slow
@@ -49,3 +50,10 @@ def test_every_file_that_the_pages_name_is_there() -> None:
     }
     assert named
     assert not [(page, path) for page, path in named if not Path(path).exists()]
+
+
+def test_the_page_on_knobs_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    scope: dict[str, object] = {}
+    for block in re.findall(PYTHON, Path("docs/knobs.md").read_text(), flags=re.DOTALL):
+        exec(compile(block, "docs/knobs.md", "exec"), scope)
+    assert capsys.readouterr().out == "['opt.lr', 'opt.weight_decay', 'opt.eps', 'opt.betas']\n"
