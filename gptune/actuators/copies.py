@@ -5,8 +5,9 @@ that compiled and captured code, which knows tensors by their address, stays val
 """
 
 import copy
+import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,10 +18,11 @@ IMMUTABLE = (type(None), bool, int, float, str)  # most of it, and slow to copy
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """Where a tensor was: its number in the list, and its device."""
+    """Where a tensor was: its number in the list, its device, and the tensor, if it still lives."""
 
     number: int
     device: torch.device
+    home: "weakref.ref[Tensor]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,81 +45,132 @@ def take(live: Any, into: Copy | None = None) -> Copy:
         live: What to copy.
         into: An older copy, whose storage is written over where the tensors are alike.
     """
-    found: list[Tensor] = []
-    layout = _strip(live, found)
+    layout, found = _split(live)
     spare: Sequence[Tensor] = into.tensors if into is not None else ()
     alike = len(spare) == len(found) and all(map(_fits, spare, found))
-    store = spare if alike else [_blank(tensor) for tensor in found]
-    _copy_all(store, found)
+    with torch.inference_mode(mode=False):  # what is made inside of it can never be written again
+        store = spare if alike else [_blank(tensor) for tensor in found]
+        _copy_all(store, found)
     return Copy(layout, tuple(store))
 
 
 def size(live: Any) -> int:
     """Say how large a copy of nested state would be [bytes]."""
-    found: list[Tensor] = []
-    _strip(live, found)
-    return sum(tensor.nbytes for tensor in found)
+    return sum(tensor.nbytes for tensor in _split(live)[1])
 
 
-def put(saved: Copy, live: Any) -> Any:
+def put(saved: Copy, live: Any, *, only_home: bool = False) -> Any:
     """Put a copy back into live state, in place wherever it can be; the copy stays as it is.
+
+    Args:
+        saved: The copy.
+        live: What to write into.
+        only_home: Write only into the very tensors that were copied: one that stands in their
+            place may be somebody else's, such as a checkpoint's after ``load_state_dict``.
 
     Returns:
         The state as it was copied: the live containers and tensors themselves where they fit.
     """
-    pairs: list[tuple[Tensor, Tensor]] = []
-    made = _fill(saved.layout, saved.tensors, live, pairs)
-    _copy_all([target for target, _ in pairs], [source for _, source in pairs])
+    pairs = Pairs(only_home)
+    with torch.inference_mode(mode=False):
+        made = _fill(saved.layout, saved.tensors, live, pairs)
+        into = pairs.by_memory.values()
+        _copy_all([target for target, _ in into], [saved.tensors[number] for _, number in into])
     return made
 
 
-def _strip(value: Any, found: list[Tensor]) -> Any:
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What is to be written where: the memory of a live tensor -> it, and a copied one's number.
+
+    Two live tensors of one memory are written once, or, if they were apart, the second is replaced.
+    """
+
+    only_home: bool
+    by_memory: dict[Any, tuple[Tensor, int]] = field(default_factory=dict)
+
+    def add(self, leaf: Leaf, source: Tensor, live: Any) -> bool:
+        """Note that a copied tensor goes into a live one; ``False`` if it must not."""
+        at_home = not self.only_home or leaf.home() is live
+        fits = isinstance(live, Tensor) and live.device == leaf.device and _fits(live, source)
+        if not (at_home and fits and _is_writable(live)):
+            return False
+        _, number = self.by_memory.setdefault(_memory(live), (live, leaf.number))
+        return number == leaf.number or live.numel() == 0
+
+
+def _split(live: Any) -> tuple[Any, list[Tensor]]:
+    """Part nested state into a layout and its tensors; those of the same memory are one."""
+    found: dict[Any, tuple[int, Tensor]] = {}
+    layout = _strip(live, found)
+    return layout, [tensor for _, tensor in found.values()]
+
+
+def _strip(value: Any, found: dict[Any, tuple[int, Tensor]]) -> Any:
     if isinstance(value, Tensor):
-        found.append(value)
-        return Leaf(len(found) - 1, value.device)
+        number, _ = found.setdefault(_memory(value), (len(found), value))
+        return Leaf(number, value.device, weakref.ref(value))
     if isinstance(value, dict):
-        return {key: _strip(item, found) for key, item in value.items()}
+        items = {key: _strip(item, found) for key, item in value.items()}
+        return items if type(value) is dict else _of_kind(value, items)
     if type(value) in (list, tuple):
         return type(value)(_strip(item, found) for item in value)
     return value if type(value) in IMMUTABLE else copy.deepcopy(value)
 
 
-def _fill(
-    layout: Any, tensors: Sequence[Tensor], live: Any, pairs: list[tuple[Tensor, Tensor]]
-) -> Any:
+def _of_kind(like: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
+    """Make a dict of a kind, an `OrderedDict` or a `Counter`, with what is noted beside it."""
+    made = copy.copy(like)
+    made.clear()
+    for key, item in items.items():
+        made[key] = item
+    if hasattr(like, "__dict__"):
+        vars(made).update(vars(like))
+    return made
+
+
+def _fill(layout: Any, tensors: Sequence[Tensor], live: Any, pairs: Pairs) -> Any:
     if isinstance(layout, Leaf):
         return _fill_tensor(layout, tensors[layout.number], live, pairs)
     if isinstance(layout, dict):
         return _fill_dict(layout, tensors, live, pairs)
-    if isinstance(layout, list | tuple):
-        old = live if isinstance(live, list | tuple) and len(live) == len(layout) else layout
-        items = zip(layout, old, strict=True)
+    if type(layout) in (list, tuple):
+        fits = isinstance(live, list | tuple) and len(live) == len(layout)
+        items = zip(layout, live if fits else [None] * len(layout), strict=True)
         return type(layout)(_fill(item, tensors, one, pairs) for item, one in items)
     return layout if type(layout) in IMMUTABLE else copy.deepcopy(layout)
 
 
-def _fill_tensor(
-    leaf: Leaf, source: Tensor, live: Any, pairs: list[tuple[Tensor, Tensor]]
-) -> Tensor:
-    if not isinstance(live, Tensor) or not _fits(live, source) or live.device != leaf.device:
-        return source.to(leaf.device, copy=True)
-    pairs.append((live, source))
-    return live
+def _fill_tensor(leaf: Leaf, source: Tensor, live: Any, pairs: Pairs) -> Tensor:
+    tensor: Tensor = live
+    return tensor if pairs.add(leaf, source, live) else source.to(leaf.device, copy=True)
 
 
 def _fill_dict(
-    layout: dict[Any, Any], tensors: Sequence[Tensor], live: Any, pairs: list[Any]
+    layout: dict[Any, Any], tensors: Sequence[Tensor], live: Any, pairs: Pairs
 ) -> dict[Any, Any]:
-    target: dict[Any, Any] = live if isinstance(live, dict) else {}
+    target: dict[Any, Any] = live if type(live) is type(layout) else _of_kind(layout, {})
     for key in [key for key in target if key not in layout]:
         del target[key]
     for key, item in layout.items():
-        target[key] = _fill(item, tensors, target.get(key), pairs)
+        target[key] = _fill(item, tensors, dict.get(target, key), pairs)
     return target
 
 
 def _fits(spare: Tensor, tensor: Tensor) -> bool:
     return spare.shape == tensor.shape and spare.dtype == tensor.dtype
+
+
+def _memory(tensor: Tensor) -> tuple[Any, ...]:
+    """Say where a tensor's numbers lie, and how they are read there."""
+    read = (tensor.dtype, tensor.is_conj(), tensor.is_neg())
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), *read
+
+
+def _is_writable(live: Tensor) -> bool:
+    """Say whether values can be written into a tensor, each into memory of its own."""
+    sizes = zip(live.stride(), live.shape, strict=True)
+    return not any(step == 0 < size - 1 for step, size in sizes) and not live.is_inference()
 
 
 def _blank(tensor: Tensor) -> Tensor:

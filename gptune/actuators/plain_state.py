@@ -27,12 +27,14 @@ def check_plain(path: str, value: Any) -> Any:
         {'best': 0.5}
     """
     if isinstance(value, np.generic):
-        return value.item()
-    if type(value) in PLAIN or isinstance(value, Tensor):
+        value = value.item()
+    if _is_plain(value):
         return value
     if isinstance(value, dict):
+        for key in value:
+            check_plain(f"{path}: the key {key!r}", key)
         made = {key: check_plain(f"{path}.{key}", item) for key, item in value.items()}
-        return _of_kind(value, made)
+        return _of_kind(path, value, made)
     if type(value) in (list, tuple, set):
         return type(value)(check_plain(f"{path}[{i}]", item) for i, item in enumerate(value))
     raise StateError(
@@ -41,10 +43,16 @@ def check_plain(path: str, value: Any) -> Any:
     )
 
 
-def _of_kind(value: dict[Any, Any], made: dict[Any, Any]) -> dict[Any, Any]:
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Tensor):  # torch loads its own kinds of tensors, nobody else's
+        return type(value).__module__.partition(".")[0] == "torch"
+    return type(value) in PLAIN and value != b""  # torch saves no bytes as a call, and refuses it
+
+
+def _of_kind(path: str, value: dict[Any, Any], made: dict[Any, Any]) -> dict[Any, Any]:
     """Keep the kinds of dict that torch loads again, and what a model's state notes beside it."""
     if type(value) not in (OrderedDict, Counter):
         return made
     kept = type(value)(made)
-    kept.__dict__.update(value.__dict__)
+    kept.__dict__.update(check_plain(path, dict(value.__dict__)))
     return kept

@@ -7,18 +7,18 @@ moves forward, so a schedule of ``total_steps`` still ends at its end. *Resuming
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
-from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from gptune.actuators import copies
 from gptune.actuators.chance import get_chance, set_chance
-from gptune.actuators.optimizer.places import own_entries, put_own_entries
+from gptune.actuators.module_state import check_initialised, module_state, put_module_state
+from gptune.actuators.optimizer.places import load_exactly, own_entries, put_own_entries
 from gptune.actuators.plain_state import check_plain
 from gptune.actuators.protocol import Actuator
 from gptune.errors import ActuatorError, StateError
@@ -45,19 +45,25 @@ class Snapshot:
     """A copy of the training state in memory.
 
     Attributes:
-        modules: Parameters, buffers and extra state of the model and of extras that are modules.
+        parameters: Those of the model, and of extras that are modules.
+        modules: Their buffers and extra state.
         optimizers: State by parameter, and what an optimizer keeps in its groups.
         others: The scaler's state, and that of other extras.
     """
 
+    parameters: copies.Copy
     modules: copies.Copy
     optimizers: copies.Copy
     others: copies.Copy
 
+    def parts(self) -> tuple[copies.Copy, copies.Copy, copies.Copy, copies.Copy]:
+        """List the parts."""
+        return self.parameters, self.modules, self.optimizers, self.others
+
     @property
     def nbytes(self) -> int:
         """Size [bytes]."""
-        return self.modules.nbytes + self.optimizers.nbytes + self.others.nbytes
+        return sum(part.nbytes for part in self.parts())
 
 
 class TrainingState:
@@ -91,20 +97,20 @@ class TrainingState:
     def __init__(
         self,
         model: nn.Module,
-        optimizers: Optimizer | Iterable[Optimizer],
+        optimizers: Optimizer | Sequence[Optimizer],
         *,
         scheduler: Stateful | None = None,
         scaler: GradScaler | None = None,
         extras: Mapping[str, Stateful] | None = None,
         budget_mb: float | None = None,
     ) -> None:
-        given = [optimizers] if isinstance(optimizers, Optimizer) else list(optimizers)
-        self.model, self.optimizers, self.scheduler = model, given, scheduler
-        self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
-        self.extras = dict(extras or {})
-        self._budget = budget_mb
+        self.model, self.scheduler = _checked_model(model), scheduler
+        self.optimizers = _checked_optimizers(optimizers)
+        self.scaler = _checked_scaler(scaler)
+        self.extras = _checked_extras(extras)
+        self._budget = _checked_budget(budget_mb)
         self._snapshots: dict[str, Snapshot] = {}
-        _check_kinds(self)
+        _check_stateful("scheduler", scheduler)
 
     @property
     def nbytes(self) -> int:
@@ -127,10 +133,11 @@ class TrainingState:
                 what the slot held is kept.
         """
         _check_slot(slot)
-        _check_initialised(self._modules())
+        for module in self._modules().values():
+            check_initialised(module)
         self._check_budget(slot)
         old = self._snapshots.get(slot)
-        before = (old.modules, old.optimizers, old.others) if old else (None, None, None)
+        before = old.parts() if old else (None, None, None, None)
         made = [copies.take(live, into) for live, into in zip(self._live(), before, strict=True)]
         self._snapshots[slot] = Snapshot(*made)
 
@@ -148,16 +155,20 @@ class TrainingState:
         Raises:
             StateError: If there is no such snapshot, or the model has other parameters by now;
                 nothing is changed then.
-            ActuatorError: If a knob did not keep its value; the state is restored all the same.
+            ActuatorError: If a knob did not keep its value. What a knob raises passes. The state is
+                restored all the same, and the other knobs keep their values.
         """
         _check_slot(slot)
         if slot not in self._snapshots:
             raise StateError(f"restore: there is no snapshot {slot!r}; call save({slot!r}) before")
         snapshot = self._snapshots[slot]
-        _check_parameters(snapshot.modules, self._modules())
+        _check_same(snapshot, self._modules())
         held = [(knob, knob.read(), knob.snapshot()) for knob in knobs]
-        self._put(snapshot)
-        lost = [knob.name for knob, value, saved in held if not _keep(knob, value, saved)]
+        lost: list[str] = []
+        try:
+            self._put(snapshot)
+        finally:
+            _keep_all(held, lost)
         if lost:
             raise ActuatorError(f"restore: {', '.join(lost)} did not keep the value in force")
 
@@ -188,7 +199,7 @@ class TrainingState:
         """
         expected = {"version", "model", "optimizers", "chance", *(n for n, _ in self._parts())}
         if not isinstance(state, Mapping) or state.get("version") != 1 or set(state) != expected:
-            found = sorted(state) if isinstance(state, Mapping) else state
+            found = sorted(map(str, state)) if isinstance(state, Mapping) else state
             raise StateError(
                 f"load_state_dict: must be what TrainingState.state_dict gave, version 1 with "
                 f"{sorted(expected)}, got {found!r}; make this TrainingState as that one was made"
@@ -218,8 +229,7 @@ class TrainingState:
     def _load(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         for optimizer, own in zip(self.optimizers, state["optimizers"], strict=True):
-            # Torch makes the loaded tensors the live ones, so it gets a copy.
-            optimizer.load_state_dict(copy.deepcopy(own))
+            load_exactly(optimizer, own)
         for name, part in self._parts():
             part.load_state_dict(copy.deepcopy(state[name]))
         set_chance(state["chance"])
@@ -237,12 +247,15 @@ class TrainingState:
         modules = {n: extra for n, extra in self.extras.items() if isinstance(extra, nn.Module)}
         return {"": self.model, **modules}
 
-    def _live(self) -> tuple[dict[str, Any], list[Any], dict[str, Any]]:
-        """Give the live state: modules, optimizers, others."""
-        modules = {name: _module_state(module) for name, module in self._modules().items()}
-        optimizers = [(dict(o.state), own_entries(o)) for o in self.optimizers]
-        others = {name: part.state_dict() for name, part in self._others()}
-        return modules, optimizers, others
+    def _live(self) -> tuple[Any, Any, Any, Any]:
+        """Give the live state, in the parts of a `Snapshot`."""
+        modules = self._modules()
+        return (
+            {name: dict(module.named_parameters()) for name, module in modules.items()},
+            {name: module_state(module) for name, module in modules.items()},
+            [(dict(o.state), own_entries(o)) for o in self.optimizers],
+            {name: part.state_dict() for name, part in self._others()},
+        )
 
     def _others(self) -> Iterator[tuple[str, Stateful]]:
         for name, part in self._parts():
@@ -250,13 +263,13 @@ class TrainingState:
                 yield name, part
 
     def _put(self, snapshot: Snapshot) -> None:
-        modules, optimizers, _ = self._live()
-        wanted = copies.put(snapshot.modules, modules)
+        parameters, modules, optimizers, _ = self._live()
+        copies.put(snapshot.parameters, parameters)
+        wanted = copies.put(snapshot.modules, modules, only_home=True)
         for name, module in self._modules().items():
-            _put_module_state(module, wanted[name])
-        for optimizer, (state, own) in zip(
-            self.optimizers, copies.put(snapshot.optimizers, optimizers), strict=True
-        ):
+            put_module_state(module, wanted[name])
+        states = copies.put(snapshot.optimizers, optimizers, only_home=True)
+        for optimizer, (state, own) in zip(self.optimizers, states, strict=True):
             optimizer.state.clear()
             optimizer.state.update(state)
             put_own_entries(optimizer, own)
@@ -276,38 +289,18 @@ class TrainingState:
             )
 
 
-def _module_state(module: nn.Module) -> dict[str, Any]:
-    """Give a module's parameters, its buffers by owner (persistent or not), and extra state."""
-    owners = dict(module.named_modules())
-    return {
-        "parameters": dict(module.named_parameters()),
-        "buffers": {name: dict(owner._buffers) for name, owner in owners.items()},
-        "extra": {
-            name: owner.get_extra_state()
-            for name, owner in owners.items()
-            if type(owner).get_extra_state is not nn.Module.get_extra_state
-        },
-    }
-
-
-def _put_module_state(module: nn.Module, state: dict[str, Any]) -> None:
-    """Put back what did not go back in place: buffers that were replaced, and extra state."""
-    owners = dict(module.named_modules())
-    for name, buffers in state["buffers"].items():
-        live = owners[name]._buffers
-        for key in [key for key in live if key not in buffers]:
-            del live[key]
-        live.update(buffers)
-    for name, extra in state["extra"].items():
-        owners[name].set_extra_state(extra)
-
-
-def _keep(knob: Actuator, value: object, saved: object) -> bool:
-    """Assert a knob's value again if the restore moved it; says whether it holds."""
-    if _is_same(knob.read(), value):
-        return True
-    knob.restore(saved)
-    return _is_same(knob.read(), value)
+def _keep_all(held: Sequence[tuple[Actuator, object, object]], lost: list[str]) -> None:
+    """Assert the knobs' values again where a restore moved them; notes which did not hold."""
+    if not held:
+        return
+    knob, value, saved = held[0]
+    try:
+        if not _is_same(knob.read(), value):
+            knob.restore(saved)
+            if not _is_same(knob.read(), value):
+                lost.append(knob.name)
+    finally:
+        _keep_all(held[1:], lost)
 
 
 def _is_same(one: object, other: object) -> bool:
@@ -319,20 +312,17 @@ def _check_slot(slot: str) -> None:
         raise StateError(f"snapshot: must be one of {SLOTS}, got {slot!r}")
 
 
-def _check_initialised(modules: Mapping[str, nn.Module]) -> None:
-    lazy = [n for m in modules.values() for n, p in m.named_parameters() if is_lazy(p)]
-    if lazy:
-        raise StateError(f"save: {lazy[:5]} have no shape yet; run the model once before")
-
-
-def _check_parameters(saved: copies.Copy, modules: Mapping[str, nn.Module]) -> None:
+def _check_same(saved: Snapshot, modules: Mapping[str, nn.Module]) -> None:
+    """Check that the modules have the parameters, and the parts, that they had then."""
     for name, module in modules.items():
-        then, live = saved.layout[name], dict(module.named_parameters())
-        odd = then["parameters"].keys() ^ live.keys()
-        odd |= then["buffers"].keys() - {owner for owner, _ in module.named_modules()}
-        for key in then["parameters"].keys() & live.keys():
-            copied = saved.tensors[then["parameters"][key].number]
-            if (copied.shape, copied.dtype) != (live[key].shape, live[key].dtype):
+        then, live = saved.parameters.layout[name], dict(module.named_parameters())
+        odd = then.keys() ^ live.keys()
+        owners = {owner for owner, _ in module.named_modules()}
+        odd |= saved.modules.layout[name]["buffers"].keys() - owners
+        for key in then.keys() & live.keys():
+            copied, now = saved.parameters.tensors[then[key].number], live[key]
+            form = (copied.shape, copied.dtype, then[key].device)
+            if form != (now.shape, now.dtype, now.device):
                 odd.add(key)
         if odd:
             raise StateError(
@@ -341,16 +331,48 @@ def _check_parameters(saved: copies.Copy, modules: Mapping[str, nn.Module]) -> N
             )
 
 
-def _check_kinds(state: TrainingState) -> None:
-    if not isinstance(state.model, nn.Module):
-        raise StateError(f"model: must be a torch.nn.Module, got {type(state.model).__name__}")
-    if not state.optimizers or not all(isinstance(o, Optimizer) for o in state.optimizers):
-        kinds = [type(optimizer).__name__ for optimizer in state.optimizers]
-        raise StateError(f"optimizers: must be one torch optimizer or more, got {kinds}")
-    for name, part in state._parts():
-        if not isinstance(part, Stateful):
-            raise StateError(
-                f"{name}: must have state_dict and load_state_dict, got {type(part).__name__}"
-            )
-    if state._budget is not None and not 0 < state._budget < float("inf"):
-        raise StateError(f"budget_mb: must be positive [10^6 bytes], got {state._budget!r}")
+def _checked_model(model: object) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise StateError(f"model: must be a torch.nn.Module, got {type(model).__name__}")
+    return model
+
+
+def _checked_optimizers(given: object) -> list[Optimizer]:
+    several = list(given) if isinstance(given, list | tuple) else [given]
+    optimizers = [one for one in several if isinstance(one, Optimizer)]
+    if not optimizers or len(optimizers) < len(several):
+        raise StateError(f"optimizers: must be one torch optimizer, or a list, got {given!r}")
+    return optimizers
+
+
+def _checked_scaler(scaler: object) -> GradScaler | None:
+    if scaler is not None and not isinstance(scaler, GradScaler):
+        raise StateError(f"scaler: must be a GradScaler, got {type(scaler).__name__}")
+    return scaler if scaler is not None and scaler.is_enabled() else None
+
+
+def _checked_extras(extras: object) -> dict[str, Stateful]:
+    if not isinstance(extras, Mapping | None):
+        raise StateError(f"extras: must map names to objects, got {type(extras).__name__}")
+    named = dict(extras or {})
+    for name, extra in named.items():
+        if not isinstance(name, str) or not name:
+            raise StateError(f"extras: must be named by a string, got {name!r}")
+        _check_stateful(f"extras.{name}", extra)
+        if extra is None:
+            raise StateError(f"extras.{name}: must have state_dict and load_state_dict, got None")
+    return named
+
+
+def _check_stateful(name: str, part: object) -> None:
+    if part is not None and not isinstance(part, Stateful):
+        raise StateError(
+            f"{name}: must have state_dict and load_state_dict, got {type(part).__name__}"
+        )
+
+
+def _checked_budget(budget: object) -> float | None:
+    is_number = isinstance(budget, int | float) and not isinstance(budget, bool)
+    if budget is not None and not (is_number and 0 < budget < float("inf")):  # type: ignore[operator]
+        raise StateError(f"budget_mb: must be positive [10^6 bytes], got {budget!r}")
+    return budget  # type: ignore[return-value]

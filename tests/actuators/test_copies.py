@@ -246,3 +246,37 @@ def test_what_is_put_back_in_inference_mode_can_be_trained_on_outside_of_it() ->
         (made,) = copies.put(saved, None)
     made.add_(1.0)
     assert made.tolist() == [2.0, 2.0]
+
+
+def test_one_tensor_in_two_places_is_copied_once_and_stays_one() -> None:
+    shared = torch.zeros(3)
+    live = {"a": shared, "b": [shared]}
+    saved = copies.take(live)
+    assert saved.nbytes == copies.size(live) == 12
+    shared.fill_(5.0)
+    made = copies.put(saved, live)
+    assert made["a"] is made["b"][0] is shared
+    assert shared.tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("order", [("whole", "part"), ("part", "whole")], ids=str)
+@pytest.mark.parametrize("start", [0, 2])
+def test_a_view_of_another_tensor_stays_one(start: int, order: tuple[str, str]) -> None:
+    whole = torch.arange(6.0)
+    both = {"whole": whole, "part": whole[start : start + 2]}
+    live = {key: both[key] for key in order}
+    expected, saved = bits(live), copies.take(live)
+    whole.fill_(-1.0)
+    made = copies.put(saved, live)
+    assert bits(made) == expected
+    assert all(made[key] is both[key] for key in order)
+    whole[start] = 9.0
+    assert made["part"][0] == 9.0
+
+
+def test_a_tensor_and_its_conjugate_are_two() -> None:
+    number = torch.tensor([1.0 + 2.0j])
+    live = {"number": number, "conjugate": number.conj()}
+    made = copies.put(copies.take(live), None)
+    assert made["number"].tolist() == [1.0 + 2.0j]
+    assert made["conjugate"].tolist() == [1.0 - 2.0j]

@@ -85,7 +85,7 @@ def test_what_passes_loads_again_as_it_was(state: Any) -> None:
     assert type(state) in (type(checked), defaultdict)
 
 
-@pytest.mark.parametrize("value", [b"", b"raw", b"\x00\xff"], ids=repr)
+@pytest.mark.parametrize("value", [b"raw", b"\x00\xff"], ids=repr)
 def test_bytes_load_again_as_they_were(value: bytes) -> None:
     assert load(check_plain("state", {"key": value})) == {"key": value}
 
@@ -180,6 +180,7 @@ def test_the_state_itself_is_not_changed() -> None:
 
 
 ODD: dict[str, Callable[[], Any]] = {
+    "no bytes": lambda: b"",  # torch saves them in a way that it refuses to load
     "function": lambda: load,
     "lambda": lambda: lambda: None,
     "partial": lambda: partial(load),

@@ -5,6 +5,7 @@ Outside of the step neither schedulers, nor ``state_dict()``, nor user code see 
 is exact under any schedule: writing ``group["lr"]`` fails under most of them.
 """
 
+import math
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,12 +73,16 @@ class StepHooks:
         self._active: tuple[tuple[Place, int | None, float], ...] = ()
         self._watched: list[Lever] = []
         self._held: list[Held] = []
+        self._inside = 0  # closures that run now
         self._handles: list[Any] = []
         self._untraced: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        self.heal()
-        return {**self.__dict__, "_handles": [], "_untraced": None}
+        return {**self.__dict__, "_handles": [], "_untraced": None, "_inside": 0}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.heal()  # the optimizer may have been copied within a step, or after a failed one
 
     def factor(self, lever: Lever) -> float:
         """Give a multiplier in force."""
@@ -120,6 +125,7 @@ class StepHooks:
                 self.optimizer.register_step_pre_hook(self._before),
                 self.optimizer.register_step_post_hook(self._after),
                 self.optimizer.register_state_dict_pre_hook(self._before_saving),
+                self.optimizer.register_state_dict_post_hook(self._after_saving),
             ]
 
     def detach(self) -> None:
@@ -132,11 +138,12 @@ class StepHooks:
     def heal(self) -> None:
         """Put back what a step that raised had left scaled, unless somebody wrote there since."""
         for group, place, before, scaled, factor in reversed(self._held):
-            if isinstance(before, Tensor):
-                if torch.equal(scaled, before * factor):
-                    scaled.copy_(before)
-            elif place.get(group) is scaled:
-                place.put(group, before)
+            live = place.get(group)
+            if not isinstance(before, Tensor):
+                if live == scaled:
+                    place.put(group, before)
+            elif isinstance(live, Tensor) and torch.equal(live.detach(), before * factor):
+                live.detach().copy_(before)
         self._held = []
 
     # A compiled step must call the hooks, not trace them: each multiplier would make a graph of
@@ -153,8 +160,14 @@ class StepHooks:
         else:
             self._unscale()
 
+    # A state that is saved shows the schedule, also within a closure, whose step goes on scaled.
+
     def _before_saving(self, optimizer: Optimizer) -> None:
         self.heal()
+
+    def _after_saving(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        if self._inside:
+            self._hold(optimizer.param_groups)
 
     def _scale(self, args: Any, kwargs: Any) -> Any:
         if self._held:
@@ -174,11 +187,13 @@ class StepHooks:
     def _healing(self, closure: Callable[[], Any]) -> Callable[[], Any]:
         def healing() -> Any:
             ended = False
+            self._inside += 1
             try:
                 loss = closure()
                 ended = True
                 return loss
             finally:
+                self._inside -= 1
                 if not ended:
                     self.heal()
 
@@ -203,8 +218,11 @@ class StepHooks:
                 elif id(value) not in seen:
                     seen.add(id(value))
                     live = value.detach()  # shares its memory; a rate may want a gradient
-                    self._held.append((group, place, live.clone(), live, factor))
+                    before = live.clone()
+                    self._held.append((group, place, before, live, factor))
                     live.mul_(factor)
+                    if place.below < math.inf:  # no comparison in Python: it would wait for a GPU
+                        live.copy_(torch.where(live < place.below, live, before))
 
     def _unscale(self) -> None:
         """Put back after a step that ended well; no comparison of tensors, so no device sync."""

@@ -8,7 +8,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, CyclicLR, OneCycleLR, SequentialLR
 
 from gptune.actuators.optimizer.hooks import Lever, StepHooks
-from gptune.actuators.optimizer.places import BETA1, MOMENTUM, Kind, Place, number, present
+from gptune.actuators.optimizer.places import (
+    BETA1,
+    DECAY,
+    MOMENTUM,
+    RATE,
+    Kind,
+    Place,
+    number,
+    present,
+)
 from gptune.actuators.together import Together
 from gptune.errors import ActuatorError
 from gptune.records import Float, Scalar
@@ -99,7 +108,8 @@ class OptimizerKnob:
                 scheduler cycles it.
         """
         scheduled = self.scheduled()
-        if isinstance(target, bool) or not isinstance(target, int | float) or not target > 0:
+        is_number = isinstance(target, int | float) and not isinstance(target, bool)
+        if not is_number or not 0 < target <= sys.float_info.max:
             raise ActuatorError(f"{self._name}: a target must be a positive number, got {target!r}")
         if self._owner is not None:
             raise ActuatorError(
@@ -204,7 +214,7 @@ def optimizer_actuators(
     """
     hooks = StepHooks(optimizer, compensate=compensate_weight_decay)
     there = list(present(optimizer))
-    _check_split(optimizer, there, per_group)
+    _check_split(optimizer, there, per_group, compensate=compensate_weight_decay)
     made: list[OptimizerActuator] = []
     betas: list[list[OptimizerKnob]] = []
     for kind, place in there:
@@ -242,7 +252,11 @@ def _join(name: str, parts: tuple[OptimizerKnob, ...]) -> OptimizerActuator:
 
 
 def _check_split(
-    optimizer: Optimizer, there: list[tuple[Kind, Place]], per_group: Collection[str]
+    optimizer: Optimizer,
+    there: list[tuple[Kind, Place]],
+    per_group: Collection[str],
+    *,
+    compensate: bool,
 ) -> None:
     names = list(dict.fromkeys(_public_name(kind, place) for kind, place in there))
     unknown = sorted(set(per_group) - set(names))
@@ -250,12 +264,15 @@ def _check_split(
         raise ActuatorError(
             f"per_group: must list knobs of this optimizer ({', '.join(names)}), got {per_group!r}"
         )
-    for kind, place in there:
+    split = {place for kind, place in there if _public_name(kind, place) in per_group}
+    if compensate and RATE in split:
+        split.add(DECAY)  # each group's rate divides that group's decay
+    for place in (place for _, place in there if place in split):
         values = [place.get(group) for group in optimizer.param_groups]
         tensors = [id(value) for value in values if isinstance(value, Tensor)]
-        if _public_name(kind, place) in per_group and len(set(tensors)) < len(tensors):
+        if len(set(tensors)) < len(tensors):
             raise ActuatorError(
-                f"per_group: the groups share one tensor as {kind.name!r}, so they cannot differ; "
+                f"per_group: the groups share one tensor as {place.key!r}, so they cannot differ; "
                 "give each group a tensor of its own, or tune all groups together"
             )
 

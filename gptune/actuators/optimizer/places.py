@@ -1,7 +1,8 @@
 """Where an optimizer keeps what can be tuned: kinds of knobs, and their places in its groups."""
 
+import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,10 +105,10 @@ def number(value: Number) -> float:
     return float(value.detach() if isinstance(value, Tensor) else value)
 
 
-# What schedules move, and what describes them: time only moves forward, so it is never put back.
+# What schedules and knobs move, and what describes them: never put back, time moves forward.
 SCHEDULED = frozenset(
-    {"params", "param_names", "lr", "weight_decay", "momentum", "betas", "initial_lr", "max_lr"}
-    | {"min_lr", "base_lr", "swa_lr", "max_momentum", "base_momentum"}
+    {"params", "param_names", "lr", "weight_decay", "momentum", "betas", "eps", "initial_lr"}
+    | {"max_lr", "min_lr", "base_lr", "swa_lr", "max_momentum", "base_momentum"}
 )
 
 
@@ -126,3 +127,20 @@ def put_own_entries(optimizer: Optimizer, entries: list[dict[str, Any]]) -> None
     """Put back what `own_entries` gave; groups that were added since are left alone."""
     for group, own in zip(optimizer.param_groups, entries, strict=False):
         group.update(own)
+
+
+def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Load an optimizer's ``state_dict`` without an alias and without a loss.
+
+    Torch makes the loaded tensors the live ones, so it gets copies; and it casts them to the dtype
+    of their parameter, which a few (NAdam's, ASGD's) do not have.
+    """
+    optimizer.load_state_dict(copy.deepcopy(dict(state)))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    numbers = [n for group in state["param_groups"] for n in group["params"]]
+    for parameter, number in zip(parameters, numbers, strict=True):
+        live = optimizer.state.get(parameter, {})
+        for key, saved in state["state"].get(number, {}).items():
+            is_cast = isinstance(saved, Tensor) and saved.dtype != live[key].dtype
+            if is_cast:
+                live[key] = saved.to(live[key].device, copy=True)
