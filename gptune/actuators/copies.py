@@ -8,7 +8,7 @@ import copy
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,7 @@ from torch import Tensor
 IMMUTABLE = (type(None), bool, int, float, str)  # most of it, and slow to copy
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):  # a tuple, for one is made for each tensor at each copy
     """Where a tensor was: its number in the list, its device, and the tensor, if it still lives."""
 
     number: int
@@ -108,14 +107,22 @@ def _split(live: Any) -> tuple[Any, list[Tensor]]:
 
 def _strip(value: Any, found: dict[Any, tuple[int, Tensor]]) -> Any:
     if isinstance(value, Tensor):
-        number, _ = found.setdefault(_memory(value), (len(found), value))
-        return Leaf(number, value.device, weakref.ref(value))
+        return Leaf(_number(value, found), value.device, weakref.ref(value))
     if isinstance(value, dict):
         items = {key: _strip(item, found) for key, item in value.items()}
         return items if type(value) is dict else _of_kind(value, items)
     if type(value) in (list, tuple):
         return type(value)(_strip(item, found) for item in value)
     return value if type(value) in IMMUTABLE else copy.deepcopy(value)
+
+
+def _number(tensor: Tensor, found: dict[Any, tuple[int, Tensor]]) -> int:
+    """Give a tensor its place in the list, which it shares with those of the same memory."""
+    where: Any = tensor.data_ptr()
+    if where in found:  # the same tensor, a view that begins there too, or an empty one
+        where = _memory(tensor)
+        where = where if _memory(found[where[0]][1]) != where else where[0]
+    return found.setdefault(where, (len(found), tensor))[0]
 
 
 def _of_kind(like: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:

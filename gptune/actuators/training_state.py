@@ -133,10 +133,11 @@ class TrainingState:
                 what the slot held is kept.
         """
         _check_slot(slot)
-        for module in self._modules().values():
-            check_initialised(module)
-        self._check_budget(slot)
         old = self._snapshots.get(slot)
+        if old is None:
+            for module in self._modules().values():
+                check_initialised(module)
+        self._check_budget(slot)
         before = old.parts() if old else (None, None, None, None)
         made = [copies.take(live, into) for live, into in zip(self._live(), before, strict=True)]
         self._snapshots[slot] = Snapshot(*made)

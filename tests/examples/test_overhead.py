@@ -112,7 +112,7 @@ def test_hooks_add_no_graph_to_a_compiled_step(report: Report) -> None:
 
 
 def test_the_snapshot_that_is_measured_holds_model_and_optimizer() -> None:
-    state = make_state(0)
+    state = make_state(0, 16)
     weights = sum(p.nbytes for p in state.model.parameters())
     steps = sum(1 for _ in state.model.parameters()) * 4
     assert state.nbytes == 3 * weights + steps
