@@ -9,6 +9,7 @@ built-in error that a reader would expect::
     ├── ActuatorError(ValueError)        a knob cannot be made from what was given
     ├── EventLogError(ValueError)        events.jsonl is not what gptune wrote
     ├── RunDirectoryError(RuntimeError)  the run directory cannot be written, is owned or is used
+    ├── ContractError(AssertionError)    an actuator of somebody's own breaks the contract
     ├── CriterionError(ValueError)       an acquisition function gave nothing usable
     └── StateError(RuntimeError)         a call out of order, or a state_dict that does not fit
 
@@ -40,6 +41,10 @@ class EventLogError(GptuneError, ValueError):
 
 class RunDirectoryError(GptuneError, RuntimeError):
     """The run directory cannot be written, is owned by a live process, or is already used."""
+
+
+class ContractError(GptuneError, AssertionError):
+    """An actuator breaks the contract that ``gptune.testing`` checks; says which rule, and how."""
 
 
 class CriterionError(GptuneError, ValueError):

@@ -9,6 +9,7 @@ import pytest
 from gptune import errors
 from gptune.errors import (
     ActuatorError,
+    ContractError,
     CriterionError,
     EventLogError,
     GptuneError,
@@ -22,6 +23,7 @@ TREE: list[tuple[type[GptuneError], type[Exception]]] = [
     (RecipeError, ValueError),
     (SpaceError, ValueError),
     (ActuatorError, ValueError),
+    (ContractError, AssertionError),
     (EventLogError, ValueError),
     (RunDirectoryError, RuntimeError),
     (CriterionError, ValueError),

@@ -44,18 +44,32 @@ def take(live: Any, into: Copy | None = None) -> Copy:
         live: What to copy.
         into: An older copy, whose storage is written over where the tensors are alike.
     """
-    layout, found = _split(live)
+    return store(split(live), into)
+
+
+def split(live: Any) -> Copy:
+    """Part nested state into a layout and its tensors, not copied yet; those of one memory are one.
+
+    What cannot be copied shows here, before anything is written over.
+    """
+    found: dict[Any, tuple[int, Tensor]] = {}
+    layout = _strip(live, found)
+    return Copy(layout, tuple(tensor for _, tensor in found.values()))
+
+
+def store(parted: Copy, into: Copy | None = None) -> Copy:
+    """Copy the tensors of what `split` gave."""
     spare: Sequence[Tensor] = into.tensors if into is not None else ()
-    alike = len(spare) == len(found) and all(map(_fits, spare, found))
+    alike = len(spare) == len(parted.tensors) and all(map(_fits, spare, parted.tensors))
     with torch.inference_mode(mode=False):  # what is made inside of it can never be written again
-        store = spare if alike else [_blank(tensor) for tensor in found]
-        _copy_all(store, found)
-    return Copy(layout, tuple(store))
+        room = spare if alike else [_blank(tensor) for tensor in parted.tensors]
+        _copy_all(room, parted.tensors)
+    return Copy(parted.layout, tuple(room))
 
 
 def size(live: Any) -> int:
     """Say how large a copy of nested state would be [bytes]."""
-    return sum(tensor.nbytes for tensor in _split(live)[1])
+    return split(live).nbytes
 
 
 def put(saved: Copy, live: Any, *, only_home: bool = False) -> Any:
@@ -94,15 +108,8 @@ class Pairs:
         fits = isinstance(live, Tensor) and live.device == leaf.device and _fits(live, source)
         if not (at_home and fits and _is_writable(live)):
             return False
-        _, number = self.by_memory.setdefault(_memory(live), (live, leaf.number))
+        _, number = self.by_memory.setdefault(memory_of(live), (live, leaf.number))
         return number == leaf.number or live.numel() == 0
-
-
-def _split(live: Any) -> tuple[Any, list[Tensor]]:
-    """Part nested state into a layout and its tensors; those of the same memory are one."""
-    found: dict[Any, tuple[int, Tensor]] = {}
-    layout = _strip(live, found)
-    return layout, [tensor for _, tensor in found.values()]
 
 
 def _strip(value: Any, found: dict[Any, tuple[int, Tensor]]) -> Any:
@@ -120,8 +127,8 @@ def _number(tensor: Tensor, found: dict[Any, tuple[int, Tensor]]) -> int:
     """Give a tensor its place in the list, which it shares with those of the same memory."""
     where: Any = tensor.data_ptr()
     if where in found:  # the same tensor, a view that begins there too, or an empty one
-        where = _memory(tensor)
-        where = where if _memory(found[where[0]][1]) != where else where[0]
+        where = memory_of(tensor)
+        where = where if memory_of(found[where[0]][1]) != where else where[0]
     return found.setdefault(where, (len(found), tensor))[0]
 
 
@@ -168,7 +175,7 @@ def _fits(spare: Tensor, tensor: Tensor) -> bool:
     return spare.shape == tensor.shape and spare.dtype == tensor.dtype
 
 
-def _memory(tensor: Tensor) -> tuple[Any, ...]:
+def memory_of(tensor: Tensor) -> tuple[Any, ...]:
     """Say where a tensor's numbers lie, and how they are read there."""
     read = (tensor.dtype, tensor.is_conj(), tensor.is_neg())
     return tensor.data_ptr(), tensor.shape, tensor.stride(), *read

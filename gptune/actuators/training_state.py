@@ -133,14 +133,13 @@ class TrainingState:
                 what the slot held is kept.
         """
         _check_slot(slot)
+        for module in self._modules().values():
+            check_initialised(module)
+        parted = [copies.split(live) for live in self._live()]
+        self._check_budget(slot, sum(part.nbytes for part in parted))
         old = self._snapshots.get(slot)
-        if old is None:
-            for module in self._modules().values():
-                check_initialised(module)
-        self._check_budget(slot)
         before = old.parts() if old else (None, None, None, None)
-        made = [copies.take(live, into) for live, into in zip(self._live(), before, strict=True)]
-        self._snapshots[slot] = Snapshot(*made)
+        self._snapshots[slot] = Snapshot(*map(copies.store, parted, before))
 
     def restore(self, slot: str = "last", knobs: Iterable[Actuator] = ()) -> None:
         """Go back to a snapshot, in place; it stays as it is, so that it serves again.
@@ -278,11 +277,10 @@ class TrainingState:
         for name, part in self._others():
             part.load_state_dict(others[name])
 
-    def _check_budget(self, slot: str) -> None:
+    def _check_budget(self, slot: str, needed: int) -> None:
         if self._budget is None:
             return
         kept = sum(old.nbytes for name, old in self._snapshots.items() if name != slot)
-        needed = self.nbytes
         if kept + needed > self._budget * MB:
             raise StateError(
                 f"snapshot {slot!r}: needs {needed / MB:.1f} MB beside {kept / MB:.1f} MB, but "
@@ -320,10 +318,12 @@ def _check_same(saved: Snapshot, modules: Mapping[str, nn.Module]) -> None:
         odd = then.keys() ^ live.keys()
         owners = {owner for owner, _ in module.named_modules()}
         odd |= saved.modules.layout[name]["buffers"].keys() - owners
-        for key in then.keys() & live.keys():
+        seen: dict[object, int] = {}
+        for key in (key for key in then if key in live):
             copied, now = saved.parameters.tensors[then[key].number], live[key]
             form = (copied.shape, copied.dtype, then[key].device)
-            if form != (now.shape, now.dtype, now.device):
+            shared = seen.setdefault(copies.memory_of(now), then[key].number) != then[key].number
+            if form != (now.shape, now.dtype, now.device) or (shared and now.numel() > 0):
                 odd.add(key)
         if odd:
             raise StateError(

@@ -19,16 +19,13 @@ from functools import partial
 from typing import Any
 
 from gptune.actuators import Actuator, LiveActuator, TupleActuator
+from gptune.errors import ContractError
 from gptune.online.foreign import foreign_call
 from gptune.records import Categorical, Float, Integer, Parameter, Tuple
 
 AnyActuator = Actuator | TupleActuator
 FAMILY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(\[\d+\])*")
 NO_VALUES: tuple[Any, ...] = (None, math.nan, math.inf, -math.inf, "1", "", [], {}, 1j, object())
-
-
-class ContractError(AssertionError):
-    """An actuator breaks the contract; the message says which rule, and how."""
 
 
 def check_actuator(
