@@ -399,7 +399,8 @@ def test_a_schedule_ends_at_its_minimum_however_often_the_run_goes_back(name: st
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "AdamW fused tensor"])
 def test_no_schedule_notices_a_restore(optimizer: str, schedule: str) -> None:
     run = Run(optimizer, schedule)
-    state = TrainingState(nn.ParameterList(run.parameters), run.optimizer)
+    made = None if callable(run.schedule.made) else run.schedule.made
+    state = TrainingState(nn.ParameterList(run.parameters), run.optimizer, scheduler=made)
     for step in range(STEPS):
         run.step()
         run.schedule.go()

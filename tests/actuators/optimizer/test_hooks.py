@@ -350,6 +350,29 @@ def test_what_a_closure_saves_does_not_take_the_multiplier_from_its_step(
     assert optimizer.param_groups[0]["lr"] == 0.25
 
 
+@RATES
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_a_multiplier_changed_and_then_saved_in_a_closure_holds_from_the_next_step_on(
+    rate: float | Tensor, factor: float
+) -> None:
+    optimizer, (parameter,) = unit(rate.clone() if isinstance(rate, Tensor) else rate)
+    knob = knobs_of(optimizer)["lr"]
+    knob.apply(0.5)
+    saved: list[float] = []
+
+    def closure() -> float:
+        parameter.grad = torch.ones_like(parameter)
+        knob.apply(factor)
+        saved.extend(saved_rates(optimizer))
+        return 0.0
+
+    optimizer.step(closure)
+    assert saved == [0.25]
+    assert knob.effective() == -float(parameter.detach()) == 0.125
+    assert rates(optimizer) == [0.25]
+    assert used(optimizer) == [0.25 * factor]
+
+
 def test_a_step_captured_before_the_knob_was_made_is_scaled_too() -> None:
     optimizer, (parameter,) = unit(0.25)
     step = optimizer.step
@@ -461,13 +484,19 @@ def test_a_checkpoint_made_right_after_a_broken_gradient_holds_the_schedules_own
 
 
 def hooks_in(optimizer: Optimizer) -> list[int]:
-    """Count the hooks before the step, after it, and before saving."""
+    """Count the hooks: before the step and after it, before saving and after it, and on loading."""
     kinds: tuple[dict[int, Any], ...] = (
         optimizer._optimizer_step_pre_hooks,
         optimizer._optimizer_step_post_hooks,
         optimizer._optimizer_state_dict_pre_hooks,
+        optimizer._optimizer_state_dict_post_hooks,
+        optimizer._optimizer_load_state_dict_pre_hooks,
+        optimizer._optimizer_load_state_dict_post_hooks,
     )
     return [len(kind) for kind in kinds]
+
+
+NONE, ALL = [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("name", CROSSED)
@@ -477,11 +506,11 @@ def test_detach_leaves_no_trace(name: str) -> None:
     knobs = knobs_of(run.optimizer)
     for knob in knobs.values():
         knob.attach()
-    assert hooks_in(run.optimizer) == [1, 1, 1], "attaching twice is attaching once"
+    assert hooks_in(run.optimizer) == ALL, "attaching twice is attaching once"
     knobs["lr"].apply(0.5)
     for knob in knobs.values():
         knob.detach()
-    assert hooks_in(run.optimizer) == [0, 0, 0]
+    assert hooks_in(run.optimizer) == NONE
     assert set(vars(run.optimizer)) == before
     for each in (run, plain):
         each.step()
@@ -589,7 +618,7 @@ def test_copied_knobs_belong_to_the_copied_optimizer_and_act_once_they_are_attac
     knob.apply(0.5)
     used(optimizer)
     twin, twins_knob = copied((optimizer, knob))
-    assert hooks_in(twin) == [0, 0, 0]
+    assert hooks_in(twin) == NONE
     assert twins_knob.read() == 0.5
     assert rates(twin) == [0.25, 0.5]
     assert used(twin) == [0.25, 0.5], "not attached yet"
@@ -602,7 +631,7 @@ def test_copied_knobs_belong_to_the_copied_optimizer_and_act_once_they_are_attac
     assert used(optimizer) == [0.125, 0.25]
     assert (twins_knob.fired(), knob.fired()) == (3, 2), "each goes on from where it was copied"
     twins_knob.detach()
-    assert hooks_in(optimizer) == [1, 1, 1]
+    assert hooks_in(optimizer) == ALL
 
 
 @COPIES
@@ -621,7 +650,7 @@ def test_a_copied_list_of_knobs_shares_the_hooks_of_the_copy(copied: Callable[[A
     rate.attach()
     for part in betas.parts():
         part.attach()
-    assert hooks_in(twin) == [1, 1, 1]
+    assert hooks_in(twin) == ALL
     set_gradients(twin)
     twin.step()
     assert [part.effective() for part in betas.parts()] == [0.75, 0.9375]
@@ -637,7 +666,7 @@ def test_a_copy_of_the_optimizer_alone_is_clean(
     knobs_of(optimizer)["lr"].apply(0.5)
     used(optimizer)
     twin = copied(optimizer)
-    assert hooks_in(twin) == [0, 0, 0]
+    assert hooks_in(twin) == NONE
     assert used(twin) == rates(twin) == [0.25, 0.5]
     assert knobs_of(twin)["lr"].read() == 1.0
     assert used(optimizer) == [0.125, 0.25]
@@ -871,7 +900,7 @@ class Steps(RuleBasedStateMachine):
     def teardown(self) -> None:
         if vars(self).get("knob") is not None:
             self.knob.detach()
-            assert hooks_in(self.optimizer) == [0, 0, 0]
+            assert hooks_in(self.optimizer) == NONE
             assert rates(self.optimizer) == self.rates
 
 
