@@ -30,6 +30,7 @@ class Lever:
 # One value that a step uses in place of the schedule's: group, place, before, scaled, factor.
 # A plain tuple: this is made anew at every step.
 Held = tuple[dict[str, Any], Place, Any, Any, float]
+Active = tuple[tuple[Place, int | None, float], ...]  # what is scaled: place, group or all, factor
 
 # Which hooks are installed in an optimizer. Weak both ways: it keeps nothing alive.
 _AT_WORK: "weakref.WeakKeyDictionary[Optimizer, weakref.ref[StepHooks]]"
@@ -70,7 +71,8 @@ class StepHooks:
         self.last: dict[Lever, Number] = {}  # what the first group concerned used in its last step
         self._compensate = compensate
         self._factors: dict[Lever, float] = {}  # only those that are not 1
-        self._active: tuple[tuple[Place, int | None, float], ...] = ()
+        self._active: Active = ()
+        self._in_step: Active = ()
         self._watched: list[Lever] = []
         self._held: list[Held] = []
         self._inside = 0  # closures that run now
@@ -111,7 +113,8 @@ class StepHooks:
         Raises:
             ActuatorError: If another Tuner is at work on the optimizer: two would compound.
         """
-        if not self._handles:
+        if not self._is_installed():
+            self.detach()
             other = _AT_WORK.get(self.optimizer, lambda: None)()
             if other is not None and other is not self and other._handles:
                 raise ActuatorError(
@@ -127,6 +130,11 @@ class StepHooks:
                 self.optimizer.register_state_dict_pre_hook(self._before_saving),
                 self.optimizer.register_state_dict_post_hook(self._after_saving),
             ]
+
+    def _is_installed(self) -> bool:
+        """Say whether the hooks are there; somebody may have cleared them."""
+        hooks = [(handle.id, handle.hooks_dict_ref()) for handle in self._handles]
+        return bool(hooks) and all(number in (there or {}) for number, there in hooks)
 
     def detach(self) -> None:
         """Remove the hooks, and whatever they hold."""
@@ -166,16 +174,22 @@ class StepHooks:
         self.heal()
 
     def _after_saving(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        if self._inside:
-            self._hold(optimizer.param_groups)
+        if not self._inside:
+            return
+        for place in {place for place, _, _ in self._in_step}:
+            for group in state["param_groups"]:  # a tensor there is the live one
+                value = place.get(group)
+                place.put(group, value.clone() if isinstance(value, Tensor) else value)
+        self._hold(optimizer.param_groups, self._in_step)
 
     def _scale(self, args: Any, kwargs: Any) -> Any:
         if self._held:
             self.heal()
         self.fired += 1
         groups = self.optimizer.param_groups
+        self._in_step = self._active  # a closure may change what is in force from the next step on
         if self._active:
-            self._hold(groups)
+            self._hold(groups, self._active)
         self._note(groups)
         # A closure may raise; then the post-hook is never called, and healing must not wait.
         if len(args) > 1 and callable(args[1]):
@@ -205,8 +219,8 @@ class StepHooks:
             value = lever.place.get(groups[lever.group or 0])
             last[lever] = value.detach().clone() if isinstance(value, Tensor) else value
 
-    def _hold(self, groups: list[dict[str, Any]]) -> None:
-        for place, only, factor in self._active:
+    def _hold(self, groups: list[dict[str, Any]], active: Active) -> None:
+        for place, only, factor in active:
             seen: set[int] = set()  # a tensor rate may be shared by all groups: scale it once
             for group in groups if only is None else groups[only : only + 1]:
                 value = place.get(group)

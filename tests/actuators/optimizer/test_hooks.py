@@ -686,7 +686,6 @@ def test_a_copy_made_right_after_a_step_that_raised_stands_on_the_schedule(
         twin, twins_knob = copied((optimizer, knob))
     else:
         twins_knob, twin = copied((knob, optimizer))
-    twins_knob.heal()
     assert rates(twin) == [0.25, 0.5]
     twins_knob.attach()
     assert used(twin) == [0.125, 0.25]
