@@ -135,11 +135,16 @@ class RollbackFailed(
 
 
 class Abandoned(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="abandoned"):
-    """A change ended without being undone (``rollback_on_reject: false``)."""
+    """A change ended without being undone.
+
+    By ``rollback_on_reject: false``, or because something else had written the value; what was
+    undone of a joint change stands under ``undone``.
+    """
 
     id: str
     changes: tuple[Change, ...]
     reasons: tuple[Reason, ...]
+    undone: tuple[Change, ...] = ()
 
 
 class Blocked(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="blocked"):

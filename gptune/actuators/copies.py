@@ -113,7 +113,7 @@ class Pairs:
 
 
 def _strip(value: Any, found: dict[Any, tuple[int, Tensor]]) -> Any:
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and value.layout is torch.strided:  # others are copied as objects
         return Leaf(_number(value, found), value.device, weakref.ref(value))
     if isinstance(value, dict):
         items = {key: _strip(item, found) for key, item in value.items()}
@@ -193,8 +193,12 @@ def _blank(tensor: Tensor) -> Tensor:
 
 
 def _copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    devices: set[torch.device] = set()
     with torch.no_grad():
         for target, source in zip(targets, sources, strict=True):
-            target.copy_(source, non_blocking=True)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.synchronize()
+            on_gpu = target.is_cuda or source.is_cuda
+            target.copy_(source, non_blocking=on_gpu)
+            if on_gpu:
+                devices.add(target.device if target.is_cuda else source.device)
+    for device in devices:
+        torch.cuda.synchronize(device)

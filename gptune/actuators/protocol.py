@@ -6,11 +6,14 @@ a log scale (``Float(..., log=True)``), a whole number (`Integer`), yes or no
 (`Tuple`).
 """
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from gptune.records import Parameter, Scalar, Tuple
+from gptune.records import Parameter, Reason, Scalar, Tuple
+
+FAMILY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(\[\d+\])?")  # group.knob, group.knob[0]
 
 
 class Life(StrEnum):
@@ -116,8 +119,16 @@ class LiveActuator(Actuator, Protocol):
         """Give what the optimizer really used in its last step; ``None`` before the first."""
         ...
 
+    def reference(self) -> float:
+        """Give the highest value of the schedule that is known; absolute targets go by it."""
+        ...
+
     def fired(self) -> int:
         """Count the steps that it has seen; if it stops, the knob no longer acts [steps]."""
+        ...
+
+    def fault(self) -> Reason | None:
+        """Say why the last step did not use what is in force; ``None`` if it did."""
         ...
 
 

@@ -88,7 +88,7 @@ def warmup_stable_decay(
     Source:
         Hägele et al. (2024), arXiv:2405.18392; Hu et al. (2024), arXiv:2404.06395.
     """
-    _check(total_steps, warmup, cooldown, final)
+    _check(optimizer, total_steps, (warmup, cooldown, final))
     rise, fall = round(warmup * total_steps), round(cooldown * total_steps)
     factor = Factor("stable", total_steps, rise, max(1, fall), final)
     return LambdaLR(optimizer, factor)
@@ -141,12 +141,17 @@ def _falling(
     shape: tuple[float, float],
 ) -> LambdaLR:
     warmup, final = shape
-    _check(total_steps, warmup, 0.0, final)
+    _check(optimizer, total_steps, (warmup, 0.0, final))
     rise = round(warmup * total_steps)
     return LambdaLR(optimizer, Factor(kind, total_steps, rise, total_steps - rise, final))
 
 
-def _check(total_steps: int, warmup: float, cooldown: float, final: float) -> None:
+def _check(optimizer: object, total_steps: int, fractions: tuple[float, float, float]) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise ActuatorError(
+            f"optimizer: must be a torch.optim.Optimizer, got {type(optimizer).__name__}"
+        )
+    warmup, cooldown, final = fractions
     if type(total_steps) is not int or total_steps < 1:
         raise ActuatorError(f"total_steps: must be a count >= 1 [steps], got {total_steps!r}")
     for name, value in (("warmup", warmup), ("cooldown", cooldown), ("final", final)):

@@ -1,6 +1,7 @@
 """Several actuators as one: set together, all or nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from gptune.actuators.protocol import Actuator, TupleActuator
@@ -19,6 +20,15 @@ def parts_of(actuators: Iterable[Actuator | TupleActuator]) -> list[Actuator]:
         else:
             apart.append(actuator)
     return apart
+
+
+def call_all(calls: Sequence[Callable[[], object]]) -> None:
+    """Make every call, also if one before it raises; what the first one raised passes."""
+    if calls:
+        try:
+            calls[0]()
+        finally:
+            call_all(calls[1:])
 
 
 class Together(Generic[Part]):
@@ -41,6 +51,8 @@ class Together(Generic[Part]):
     """
 
     def __init__(self, name: str, parts: Sequence[Part]) -> None:
+        if not isinstance(parts, Sequence) or not all(isinstance(p, Actuator) for p in parts):
+            raise ActuatorError(f"{name}: needs a list of actuators, got {parts!r}")
         self._name, self._parts = name, tuple(parts)
         names = [part.name for part in self._parts]
         if len(names) < 2 or len(set(names)) < len(names):
@@ -99,12 +111,5 @@ class Together(Generic[Part]):
     def restore(self, snapshot: object) -> None:
         """Put every part back, the last first; one that fails does not stop the others."""
         assert isinstance(snapshot, tuple)
-        self._restore(list(zip(self._parts, snapshot, strict=True)))
-
-    def _restore(self, left: list[tuple[Part, object]]) -> None:
-        if left:
-            part, saved = left.pop()
-            try:
-                part.restore(saved)
-            finally:
-                self._restore(left)
+        pairs = zip(self._parts, snapshot, strict=True)
+        call_all([partial(part.restore, saved) for part, saved in reversed(list(pairs))])

@@ -9,35 +9,40 @@ moves forward, so a schedule of ``total_steps`` still ends at its end. *Resuming
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from functools import partial
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from gptune.actuators import copies
 from gptune.actuators.chance import get_chance, set_chance
 from gptune.actuators.module_state import check_initialised, module_state, put_module_state
-from gptune.actuators.optimizer.places import load_exactly, own_entries, put_own_entries
+from gptune.actuators.optimizer.places import (
+    load_exactly,
+    own_entries,
+    parameters_of,
+    put_own_entries,
+)
+from gptune.actuators.parts import (
+    Stateful,
+    checked_budget,
+    checked_extras,
+    checked_knobs,
+    checked_model,
+    checked_optimizers,
+    checked_scaler,
+    checked_schedulers,
+)
 from gptune.actuators.plain_state import check_plain
 from gptune.actuators.protocol import Actuator
+from gptune.actuators.together import call_all
 from gptune.errors import ActuatorError, StateError
 
 MB = 10**6
+LOOSE = "(optimizers)"  # where parameters stand that an optimizer trains and no module holds
 SLOTS = ("last", "best")  # the ring: the newest good state, and the best
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """What can be saved and put back: an averaged model, a loss with memory, a scheduler."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the state."""
-        ...
-
-    def load_state_dict(self, state_dict: Any) -> object:
-        """Put a state back."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ class TrainingState:
     Args:
         model: The model; several as an `nn.ModuleList`.
         optimizers: Its optimizer, or several.
-        scheduler: Part of the form to resume from alone.
+        scheduler: The learning-rate scheduler, or several: part of the form to resume from alone.
         scaler: The gradient scaler, if there is one.
         extras: Name -> whatever else learns and has ``state_dict`` and ``load_state_dict``: an
             averaged model, a criterion with weights.
@@ -99,18 +104,17 @@ class TrainingState:
         model: nn.Module,
         optimizers: Optimizer | Sequence[Optimizer],
         *,
-        scheduler: Stateful | None = None,
+        scheduler: Stateful | Sequence[Stateful] | None = None,
         scaler: GradScaler | None = None,
         extras: Mapping[str, Stateful] | None = None,
         budget_mb: float | None = None,
     ) -> None:
-        self.model, self.scheduler = _checked_model(model), scheduler
-        self.optimizers = _checked_optimizers(optimizers)
-        self.scaler = _checked_scaler(scaler)
-        self.extras = _checked_extras(extras)
-        self._budget = _checked_budget(budget_mb)
+        self.model, self.schedulers = checked_model(model), checked_schedulers(scheduler)
+        self.optimizers = checked_optimizers(optimizers)
+        self.scaler = checked_scaler(scaler)
+        self.extras = checked_extras(extras)
+        self._budget = checked_budget(budget_mb)
         self._snapshots: dict[str, Snapshot] = {}
-        _check_stateful("scheduler", scheduler)
 
     @property
     def nbytes(self) -> int:
@@ -137,7 +141,7 @@ class TrainingState:
             check_initialised(module)
         parted = [copies.split(live) for live in self._live()]
         self._check_budget(slot, sum(part.nbytes for part in parted))
-        old = self._snapshots.get(slot)
+        old = self._snapshots.pop(slot, None)  # half written over, it would be no state at all
         before = old.parts() if old else (None, None, None, None)
         self._snapshots[slot] = Snapshot(*map(copies.store, parted, before))
 
@@ -162,13 +166,11 @@ class TrainingState:
         if slot not in self._snapshots:
             raise StateError(f"restore: there is no snapshot {slot!r}; call save({slot!r}) before")
         snapshot = self._snapshots[slot]
-        _check_same(snapshot, self._modules())
-        held = [(knob, knob.read(), knob.snapshot()) for knob in knobs]
+        _check_same(snapshot, self._modules(), self._parameters())
+        held = [(knob, knob.read(), knob.snapshot()) for knob in checked_knobs(knobs)]
         lost: list[str] = []
-        try:
-            self._put(snapshot)
-        finally:
-            _keep_all(held, lost)
+        keeping = [partial(_keep, knob, value, saved, lost) for knob, value, saved in held]
+        call_all([partial(self._put, snapshot), *keeping])
         if lost:
             raise ActuatorError(f"restore: {', '.join(lost)} did not keep the value in force")
 
@@ -197,16 +199,18 @@ class TrainingState:
         Raises:
             StateError: If it is of another version, or lacks a part, or has one too many.
         """
-        expected = {"version", "model", "optimizers", "chance", *(n for n, _ in self._parts())}
+        expected = set(self._everything())
         if not isinstance(state, Mapping) or state.get("version") != 1 or set(state) != expected:
             found = sorted(map(str, state)) if isinstance(state, Mapping) else state
             raise StateError(
                 f"load_state_dict: must be what TrainingState.state_dict gave, version 1 with "
                 f"{sorted(expected)}, got {found!r}; make this TrainingState as that one was made"
             )
-        if len(state["optimizers"]) != len(self.optimizers):
+        given = state["optimizers"]
+        if not isinstance(given, list | tuple) or len(given) != len(self.optimizers):
+            count = len(given) if isinstance(given, list | tuple) else repr(given)
             raise StateError(
-                f"load_state_dict: has {len(state['optimizers'])} optimizers, here there are "
+                f"load_state_dict: has {count} optimizers, here there are "
                 f"{len(self.optimizers)}; pass the same ones, in the same order"
             )
         before, done = copies.take(self._everything()), False
@@ -218,8 +222,10 @@ class TrainingState:
                 self._load(copies.put(before, None))
 
     def _everything(self) -> dict[str, Any]:
+        loose = {name: tensor.detach() for name, tensor in self._parameters()[LOOSE].items()}
         return {
             "version": 1,
+            **({LOOSE: loose} if loose else {}),
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "chance": get_chance(),
@@ -228,6 +234,7 @@ class TrainingState:
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
+        copies.put(copies.take(state.get(LOOSE, {})), self._parameters()[LOOSE])
         for optimizer, own in zip(self.optimizers, state["optimizers"], strict=True):
             load_exactly(optimizer, own)
         for name, part in self._parts():
@@ -236,8 +243,7 @@ class TrainingState:
 
     def _parts(self) -> Iterator[tuple[str, Stateful]]:
         """List what has a state of its own beside model and optimizers, by its key when saved."""
-        if self.scheduler is not None:
-            yield "scheduler", self.scheduler
+        yield from self.schedulers.items()
         if self.scaler is not None:
             yield "scaler", self.scaler
         for name, extra in self.extras.items():
@@ -251,15 +257,31 @@ class TrainingState:
         """Give the live state, in the parts of a `Snapshot`."""
         modules = self._modules()
         return (
-            {name: dict(module.named_parameters()) for name, module in modules.items()},
+            self._parameters(),
             {name: module_state(module) for name, module in modules.items()},
             [(dict(o.state), own_entries(o)) for o in self.optimizers],
             {name: part.state_dict() for name, part in self._others()},
         )
 
+    def _parameters(self) -> dict[str, dict[str, Tensor]]:
+        """Give every parameter: those of the modules, and what the optimizers train beside them."""
+        named: dict[str, dict[str, Tensor]] = {
+            name: dict(module.named_parameters()) for name, module in self._modules().items()
+        }
+        known = {id(tensor) for tensors in named.values() for tensor in tensors.values()}
+        return {**named, LOOSE: self._loose(known)}
+
+    def _loose(self, known: set[int]) -> dict[str, Tensor]:
+        return {
+            f"{i}.{j}": tensor
+            for i, optimizer in enumerate(self.optimizers)
+            for j, tensor in enumerate(parameters_of(optimizer))
+            if id(tensor) not in known
+        }
+
     def _others(self) -> Iterator[tuple[str, Stateful]]:
         for name, part in self._parts():
-            if name != "scheduler" and not isinstance(part, nn.Module):
+            if name not in self.schedulers and not isinstance(part, nn.Module):
                 yield name, part
 
     def _put(self, snapshot: Snapshot) -> None:
@@ -274,8 +296,7 @@ class TrainingState:
             optimizer.state.update(state)
             put_own_entries(optimizer, own)
         others = copies.put(snapshot.others, None)
-        for name, part in self._others():
-            part.load_state_dict(others[name])
+        call_all([partial(part.load_state_dict, others[name]) for name, part in self._others()])
 
     def _check_budget(self, slot: str, needed: int) -> None:
         if self._budget is None:
@@ -288,18 +309,13 @@ class TrainingState:
             )
 
 
-def _keep_all(held: Sequence[tuple[Actuator, object, object]], lost: list[str]) -> None:
-    """Assert the knobs' values again where a restore moved them; notes which did not hold."""
-    if not held:
+def _keep(knob: Actuator, value: object, saved: object, lost: list[str]) -> None:
+    """Assert a knob's value again if the restore moved it; notes if it does not hold."""
+    if _is_same(knob.read(), value):
         return
-    knob, value, saved = held[0]
-    try:
-        if not _is_same(knob.read(), value):
-            knob.restore(saved)
-            if not _is_same(knob.read(), value):
-                lost.append(knob.name)
-    finally:
-        _keep_all(held[1:], lost)
+    knob.restore(saved)
+    if not _is_same(knob.read(), value):
+        lost.append(knob.name)
 
 
 def _is_same(one: object, other: object) -> bool:
@@ -311,69 +327,28 @@ def _check_slot(slot: str) -> None:
         raise StateError(f"snapshot: must be one of {SLOTS}, got {slot!r}")
 
 
-def _check_same(saved: Snapshot, modules: Mapping[str, nn.Module]) -> None:
-    """Check that the modules have the parameters, and the parts, that they had then."""
-    for name, module in modules.items():
-        then, live = saved.parameters.layout[name], dict(module.named_parameters())
-        odd = then.keys() ^ live.keys()
-        owners = {owner for owner, _ in module.named_modules()}
-        odd |= saved.modules.layout[name]["buffers"].keys() - owners
-        seen: dict[object, int] = {}
+def _check_same(
+    saved: Snapshot,
+    modules: Mapping[str, nn.Module],
+    parameters: Mapping[str, Mapping[str, Tensor]],
+) -> None:
+    """Check that the parameters, and the parts of the modules, are those that were saved."""
+    seen: dict[object, int] = {}
+    odd: set[str] = set()
+    for name, live in parameters.items():
+        then = saved.parameters.layout[name]
+        odd |= then.keys() ^ live.keys()
         for key in (key for key in then if key in live):
             copied, now = saved.parameters.tensors[then[key].number], live[key]
             form = (copied.shape, copied.dtype, then[key].device)
             shared = seen.setdefault(copies.memory_of(now), then[key].number) != then[key].number
             if form != (now.shape, now.dtype, now.device) or (shared and now.numel() > 0):
                 odd.add(key)
-        if odd:
-            raise StateError(
-                f"restore: the model is another one than was saved, it differs in "
-                f"{sorted(odd)[:5]}; save again after a model is changed"
-            )
-
-
-def _checked_model(model: object) -> nn.Module:
-    if not isinstance(model, nn.Module):
-        raise StateError(f"model: must be a torch.nn.Module, got {type(model).__name__}")
-    return model
-
-
-def _checked_optimizers(given: object) -> list[Optimizer]:
-    several = list(given) if isinstance(given, list | tuple) else [given]
-    optimizers = [one for one in several if isinstance(one, Optimizer)]
-    if not optimizers or len(optimizers) < len(several):
-        raise StateError(f"optimizers: must be one torch optimizer, or a list, got {given!r}")
-    return optimizers
-
-
-def _checked_scaler(scaler: object) -> GradScaler | None:
-    if scaler is not None and not isinstance(scaler, GradScaler):
-        raise StateError(f"scaler: must be a GradScaler, got {type(scaler).__name__}")
-    return scaler if scaler is not None and scaler.is_enabled() else None
-
-
-def _checked_extras(extras: object) -> dict[str, Stateful]:
-    if not isinstance(extras, Mapping | None):
-        raise StateError(f"extras: must map names to objects, got {type(extras).__name__}")
-    named = dict(extras or {})
-    for name, extra in named.items():
-        if not isinstance(name, str) or not name:
-            raise StateError(f"extras: must be named by a string, got {name!r}")
-        _check_stateful(f"extras.{name}", extra)
-        if extra is None:
-            raise StateError(f"extras.{name}: must have state_dict and load_state_dict, got None")
-    return named
-
-
-def _check_stateful(name: str, part: object) -> None:
-    if part is not None and not isinstance(part, Stateful):
+    for name, module in modules.items():
+        owners = {owner for owner, _ in module.named_modules()}
+        odd |= saved.modules.layout[name]["buffers"].keys() - owners
+    if odd:
         raise StateError(
-            f"{name}: must have state_dict and load_state_dict, got {type(part).__name__}"
+            f"restore: the model is another one than was saved, it differs in "
+            f"{sorted(odd)[:5]}; save again after a model is changed"
         )
-
-
-def _checked_budget(budget: object) -> float | None:
-    is_number = isinstance(budget, int | float) and not isinstance(budget, bool)
-    if budget is not None and not (is_number and 0 < budget < float("inf")):  # type: ignore[operator]
-        raise StateError(f"budget_mb: must be positive [10^6 bytes], got {budget!r}")
-    return budget  # type: ignore[return-value]

@@ -3,9 +3,10 @@
 import math
 import re
 from collections.abc import Callable, Mapping, MutableMapping
-from operator import attrgetter
+from functools import reduce
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -15,11 +16,14 @@ from gptune.records import Categorical, Float, Integer, Parameter, Scalar
 
 # What fixes the shapes of the weights, or what they mean: never changed while training.
 ARCHITECTURE = re.compile(
-    r"(^|_)(in|out|hidden|num|n|embed(ding)?|kernel|input|output|proj|inner|intermediate|ffn)_?"
-    r"(features|channels|size|dim|units|layers?|heads?|blocks?|embeddings?|embd|ffn?)($|_)"
-    r"|^(width|depth|d_model|d_ff|nhead|dim_feedforward|num_features|normalized_shape|kdim|vdim|"
-    r"stride|padding|dilation|groups|bidirectional|activation(_fn)?|act(_fn)?|nonlinearity)s?$"
+    r"(^|_)(in|out|hidden|num|n|embed(ding)?|kernel|input|output|proj|inner|intermediate|ffn|head|mlp"
+    r"|latent|patch|vocab)_?"
+    r"(features|channels|size|dim|units|layers?|heads?|blocks?|embeddings?|embd|ffn?|classes|act)($|_)"
+    r"|^(width|depth|hidden|unit|channel|filter|layer|block|head|rank|d_model|d_ff|nhead|kdim|vdim|"
+    r"dim_feedforward|normalized_shape|stride|padding|dilation|group|bidirectional|norm_layer|"
+    r"activation(_fn|_function)?|act(_fn)?|nonlinearity)s?$"
 )
+RISKS = ("low", "medium", "high")
 DROPOUTS = (
     nn.Dropout,
     nn.Dropout1d,
@@ -39,8 +43,12 @@ class ValueKnob:
         get: Gives the value in force.
         put: Puts a value in force.
         space: The values that are allowed.
+        saving: How to save the state and to put it back, if the value does not tell all of it.
         unit: Unit of the value, for people.
         risk: How dangerous a change is: low | medium | high.
+
+    Raises:
+        ActuatorError: If the name is no string, the space no range, or the risk unknown.
 
     Example:
         >>> temperature = [1.0]
@@ -62,11 +70,21 @@ class ValueKnob:
         put: Callable[[Any], object],
         space: Parameter,
         *,
+        saving: tuple[Callable[[], Any], Callable[[Any], object]] | None = None,
         unit: str = "",
         risk: str = "low",
     ) -> None:
+        self._save, self._bring_back = saving or (get, put)
         self._name, self._get, self._put, self._space = name, get, put, space
         self._unit, self._risk = unit, risk
+        if not isinstance(name, str):
+            raise ActuatorError(f"{name!r}: must be named by a string such as 'loss.aux'")
+        if not isinstance(space, Float | Integer | Categorical):
+            raise ActuatorError(
+                f"{name}: its range must be gptune.Float, Integer or Categorical, got {space!r}"
+            )
+        if risk not in RISKS:
+            raise ActuatorError(f"{name}: risk must be one of {', '.join(RISKS)}, got {risk!r}")
 
     @property
     def name(self) -> str:
@@ -93,13 +111,14 @@ class ValueKnob:
         return self._space
 
     def read(self) -> Scalar:
-        """Give the value in force."""
-        value: Scalar = self._get()
-        return value
+        """Give the value in force; NumPy's numbers as plain ones."""
+        value: Any = self._get()
+        plain: Scalar = value.item() if isinstance(value, np.generic) else value
+        return plain
 
     def snapshot(self) -> Any:
         """Give the very object that is in force."""
-        return self._get()
+        return self._save()
 
     def validate(self, value: Scalar) -> str | None:
         """Complain about a value of another kind, or outside the range."""
@@ -124,20 +143,20 @@ class ValueKnob:
         complaint = self.validate(value)
         if complaint:
             raise ActuatorError(complaint)
-        before, done = self._get(), False
+        before, done = self.snapshot(), False
         try:
             self._put(value)
-            read = self._get()
+            read = self.read()
             if type(read) is not type(value) or read != value:
                 raise ActuatorError(f"{self._name}: was set to {value!r} but reads {read!r}")
             done = True
         finally:
             if not done:
-                self._put(before)
+                self.restore(before)
 
     def restore(self, snapshot: object) -> None:
         """Put back what `snapshot` saw."""
-        self._put(snapshot)
+        self._bring_back(snapshot)
 
 
 def value_actuators(
@@ -183,10 +202,13 @@ def value_actuators(
         family = f"{name}.{key}"
         if not isinstance(key, str):
             raise ActuatorError(f"{family}: must be named by a string, got {key!r}")
-        get, put = _access(target, key)
+        try:
+            get, put = _access(target, key)
+        except AttributeError as error:
+            raise ActuatorError(f"{family}: there is no {key!r} in {target!r}") from error
         known = _known(target, key) or Usual(space)
-        traits = {"unit": unit or known.unit, "risk": risk or known.risk}
-        knob = ValueKnob(family, get, put, space, **traits)
+        unit_of, risk_of = unit or known.unit, risk or known.risk
+        knob = ValueKnob(family, get, put, space, unit=unit_of, risk=risk_of)
         _check_start(knob, target, key)
         made.append(knob)
     return made
@@ -241,6 +263,32 @@ def dropout_actuator(model: nn.Module, name: str = "model.dropout") -> ValueKnob
         >>> [layer.p for layer in model if isinstance(layer, nn.Dropout)]
         [0.3, 0.3]
     """
+    places, probability = _dropouts(model, name)
+
+    def put(value: float) -> None:
+        for module, key in places:
+            setattr(module, key, value)
+
+    def get() -> float:
+        found = save()
+        return found[0] if found.count(found[0]) == len(found) else math.nan
+
+    def save() -> list[float]:
+        return [getattr(module, key) for module, key in places]
+
+    def bring_back(saved: list[float]) -> None:
+        for (module, key), value in zip(places, saved, strict=True):
+            setattr(module, key, value)
+
+    put(probability)
+    space, saving = Float(0.0, max(0.5, probability)), (save, bring_back)
+    return ValueKnob(name, get, put, space, saving=saving, unit="probability", risk="medium")
+
+
+def _dropouts(model: object, name: str) -> tuple[list[tuple[nn.Module, str]], float]:
+    """Find what drops out: modules and attributes, and their one probability."""
+    if not isinstance(model, nn.Module):
+        raise ActuatorError(f"{name}: needs a torch.nn.Module, got {type(model).__name__}")
     layers: list[tuple[nn.Module, str]]
     layers = [(m, "p") for m in model.modules() if isinstance(m, DROPOUTS)]
     layers += [(m, "dropout") for m in model.modules() if isinstance(m, INNER_DROPOUTS)]
@@ -251,18 +299,7 @@ def dropout_actuator(model: nn.Module, name: str = "model.dropout") -> ValueKnob
             f"{name}: the model must drop out with one probability above 0, found {values}; "
             "give its layers one, or make knobs of single layers with value_actuators"
         )
-
-    def put(value: float) -> None:
-        for module, key in places:
-            setattr(module, key, value)
-
-    def get() -> float:
-        found: list[float] = [getattr(module, key) for module, key in places]
-        return found[0] if found.count(found[0]) == len(found) else math.nan
-
-    put(values[0])
-    space = Float(0.0, max(0.5, values[0]))
-    return ValueKnob(name, get, put, space, unit="probability", risk="medium")
+    return places, values[0]
 
 
 def _known(target: Any, key: str) -> Usual | None:
@@ -273,29 +310,34 @@ def _known(target: Any, key: str) -> Usual | None:
 def _access(target: Any, key: str) -> tuple[Callable[[], Any], Callable[[Any], object]]:
     if isinstance(target, MutableMapping):
         return lambda: target[key], lambda value: target.__setitem__(key, value)
-    read = attrgetter(key)
-    return lambda: read(target), lambda value: setattr(target, key, value)
+    *owners, last = key.split(".")
+    owner = reduce(getattr, owners, target)  # "1.p" of a model is p of its layer 1
+    return lambda: getattr(owner, last), lambda value: setattr(owner, last, value)
 
 
 def _check_start(knob: ValueKnob, target: Any, key: str) -> None:
     """Check that a value is there, is allowed, and can be written."""
     try:
-        value = _check_value(knob, key, in_module=isinstance(target, nn.Module))
+        knob.read()
     except (KeyError, AttributeError) as error:
         raise ActuatorError(f"{knob.name}: there is no {key!r} in {target!r}") from error
+    last = key.rpartition(".")[2]
+    _check_value(knob, last, in_module=isinstance(target, nn.Module))
     if isinstance(target, DataLoader):
         raise ActuatorError(
             f"{knob.name}: a DataLoader cannot be changed once it is made; "
             "pass its batch_sampler, whose batch_size can"
         )
     try:
-        knob.restore(value)  # the same value: a read-only attribute shows here, not at step 1000
+        knob.restore(
+            knob.snapshot()
+        )  # the same value: a read-only attribute shows here, not at step 1000
     except (AttributeError, TypeError, ValueError) as error:
         raise ActuatorError(f"{knob.name}: cannot be written: {error}") from error
 
 
-def _check_value(knob: ValueKnob, key: str, *, in_module: bool) -> Scalar:
-    """Check that the value in force is allowed, and no part of the architecture; gives it.
+def _check_value(knob: ValueKnob, key: str, *, in_module: bool) -> None:
+    """Check that the value in force is allowed, and no part of the architecture.
 
     A real number is a weight, whatever its name; widths, depths and activations are not real.
     """
@@ -310,7 +352,6 @@ def _check_value(knob: ValueKnob, key: str, *, in_module: bool) -> Scalar:
     complaint = knob.validate(value)
     if complaint:
         raise ActuatorError(f"{complaint}; give a range that holds the value in force")
-    return value
 
 
 def _guess(target: Any, name: str) -> dict[str, Parameter]:

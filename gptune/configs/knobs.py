@@ -99,8 +99,8 @@ class Knob(Struct, frozen=True, kw_only=True):
         base: The actuator's own value that the move starts from.
         is_rate: Whether it is a learning rate; short looks prefer rates that are too low.
         on_schedule: Whether the actuator's own value is a multiplier on a schedule. ``base`` is
-            then the schedule's value at attach, and ``set`` and ``delta`` name what the schedule
-            shall be scaled to there: its shape stays.
+            then the schedule's highest known value, and ``set`` and ``delta`` name what it shall be
+            scaled to: its shape stays.
     """
 
     family: str
@@ -159,7 +159,7 @@ def make_knob(
         mutation: The recipe's entry.
         space: The actuator's own space, in the actuator's own values; of an optimizer's knob, for
             any mode but mult, in the schedule's units.
-        base: The value at attach; of an optimizer's knob the schedule's, or 1 for mode mult.
+        base: The value at attach; of an optimizer's knob the schedule's highest, or 1 for mult.
         on_schedule: Whether the actuator's own value is a multiplier on a schedule.
 
     Raises:

@@ -93,7 +93,7 @@ def _check_knobs(read: Checkpoint, config: KernelConfig) -> None:
     for family, knob in read.knobs.items():
         moves = [read.kernel.point.get(family), *(c.old for c in changes if c.family == family)]
         mine = config.knobs.get(family, knob)
-        same = msgspec.structs.replace(knob, base=mine.base) == mine
+        same = _is_alike(knob, mine)
         if not same or not all(_allows(knob.space, move) for move in moves):
             odd.add(family)
     if odd:
@@ -101,6 +101,13 @@ def _check_knobs(read: Checkpoint, config: KernelConfig) -> None:
             f"state_dict: knobs {sorted(odd)} are not here, or were saved with another range or a "
             "value outside of it; attach the same actuators before load_state_dict"
         )
+
+
+def _is_alike(saved: Knob, mine: Knob) -> bool:
+    """Compare two knobs; a range that follows from the value at attach is the saved one's."""
+    guessed = mine.mutation.bounds is None and type(saved.space) is type(mine.space)
+    space = mine.space if guessed and not isinstance(mine.space, Categorical) else saved.space
+    return msgspec.structs.replace(saved, base=mine.base, space=space) == mine
 
 
 def _allows(space: Parameter, move: Scalar | None) -> bool:

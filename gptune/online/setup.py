@@ -1,6 +1,5 @@
 """From what the user gave to what the kernel needs: the recipe, and the hands."""
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from gptune.actuators import (
     optimizer_actuators,
     parts_of,
 )
+from gptune.actuators.protocol import FAMILY
 from gptune.configs import Group, Knob, Mode, Mutation, Objective, Recipe, make_knob, nearest
 from gptune.configs.knobs import LEARNING_RATE
 from gptune.core.criteria import BY_NAME, Acquisition
@@ -30,7 +30,6 @@ from gptune.records import Categorical, Float, Integer, Parameter
 Space = Mapping[str, tuple[float, float] | Parameter]
 Given = Optimizer | Iterable[Optimizer | Actuator | TupleActuator] | Mapping[str, Optimizer]
 
-FAMILY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(\[\d+\])?")
 DIRECTIONS = {"minimize": "min", "maximize": "max", "min": "min", "max": "max"}
 LATER = (Mode.GUARD, Mode.REPLAY)  # in the schema, not yet built
 
@@ -212,8 +211,17 @@ def make_hands(
         if family not in known and mutation != LEARNING_RATE:
             hint = nearest(family, sorted(known))
             raise RecipeError(f"actuators.{family}: no such knob is attached; {hint}")
+    return join_hands(recipe, there.values(), ranges)
+
+
+def join_hands(
+    recipe: Recipe, actuators: Iterable[Actuator], ranges: Mapping[str, object] | None = None
+) -> dict[str, Hand]:
+    """Join actuators with what the recipe says of them, if it says anything."""
+    mutations, ranges = recipe.mutations(), ranges or {}
     hands = {}
-    for family, actuator in there.items():
+    for actuator in actuators:
+        family = actuator.name
         called = next((alias for alias in _aliases(actuator) if alias in mutations), family)
         chosen = mutations.get(called) or _implied(recipe, actuator)
         if chosen is not None:
@@ -233,6 +241,14 @@ def attach(hands: Mapping[str, Hand], mode: Mode) -> None:
                 hand.actuator.detach()
             else:
                 hand.actuator.attach()
+
+
+def release(hands: Mapping[str, Hand]) -> None:
+    """Remove all hooks, and leave no multiplier behind for whoever takes the knobs next."""
+    attach(hands, Mode.OFF)
+    for hand in hands.values():
+        if isinstance(hand.actuator, LiveActuator):
+            hand.actuator.restore(1.0)
 
 
 def make_proposer(
@@ -256,7 +272,8 @@ def _implied(recipe: Recipe, actuator: Actuator) -> Mutation | None:
     chosen = recipe.actuators.get(group)
     if isinstance(actuator, LiveActuator):
         is_new_rate = chosen is None and knob.partition("[")[0] == "lr"
-        return recipe.mutations().get("opt.lr") if is_new_rate else None
+        by_default = recipe.mutations().get("opt.lr") == LEARNING_RATE
+        return LEARNING_RATE if is_new_rate and by_default else None
     risky = isinstance(actuator, Described) and actuator.risk == "high"
     if risky or (chosen and (chosen.mutations or chosen.keys or not chosen.enabled)):
         return None
@@ -287,10 +304,10 @@ def _scheduled_knob(actuator: LiveActuator, mutation: Mutation, given: object) -
     if not isinstance(own, Float):
         raise ActuatorError(f"actuator {actuator.name}: needs a Float space, got {own!r}")
     if mutation.mode != "mult":
-        base, owner = actuator.scheduled(), getattr(actuator, "owner", None)
+        base, owner = actuator.reference(), getattr(actuator, "owner", None)
         faults = {
             f"{owner} cycles it": owner is not None,
-            "the schedule's value is 0 now": base == 0,
+            "the schedule's value is 0 now": actuator.scheduled() == 0,
             "no bounds are given": mutation.bounds is None,
         }
         for why in (fault for fault, holds in faults.items() if holds):

@@ -14,6 +14,7 @@ from gptune.core.criteria import Acquisition
 from gptune.core.proposer import Proposer, Randomness, Seeded
 from gptune.errors import GptuneError
 from gptune.events import Closed, ModeChanged, Moment, Paused
+from gptune.online import setup
 from gptune.online.asking import consult
 from gptune.online.checkpoint import Checkpoint, Mark, put_values, read_checkpoint, refusal, rewind
 from gptune.online.clock import Clock, SystemClock
@@ -36,19 +37,6 @@ from gptune.online.foreign import Answer, foreign_call
 from gptune.online.metrics import Source
 from gptune.online.notices import Notices
 from gptune.online.opening import announce, open_log, opened
-from gptune.online.setup import (
-    Given,
-    Space,
-    attach,
-    check_counts,
-    choose_acquisition,
-    list_actuators,
-    make_hands,
-    make_proposer,
-    make_recipe,
-    name_acquisition,
-    parse_mode,
-)
 from gptune.online.sight import Sight, absence, look
 from gptune.online.watch import KnobStatus, Watch
 from gptune.records import Action, Decision, Proposal, Reason, Request, Told
@@ -74,7 +62,7 @@ class Tuner:
             acquisition function.
         recipe: Plain data or a `Recipe`; an error beside the three shorthands above.
         model: Its train or eval mode is kept while ``evaluate`` runs.
-        scheduler: The learning-rate scheduler: if it cycles momentum, it owns that knob.
+        scheduler: The learning-rate scheduler, or several: one that cycles momentum owns that knob.
         evaluate: Gives the objective when `report` is called without metrics: one loss, or losses
             per example of shape ``(m,)``; lower is better.
         total_steps: Optimizer steps of the whole run [steps], if known.
@@ -95,11 +83,11 @@ class Tuner:
 
     def __init__(
         self,
-        optimizer: Given,
+        optimizer: setup.Given,
         *,
         objective: str | None = None,
         direction: str | None = None,
-        space: Space | None = None,
+        space: setup.Space | None = None,
         acquisition: str | Acquisition | None = None,
         recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
         model: nn.Module | None = None,
@@ -115,15 +103,20 @@ class Tuner:
         randomness: Randomness | None = None,
         broadcast: Broadcast = alone,
     ) -> None:
+        self._scheduler = scheduler
         shorthands = {"objective": objective, "direction": direction, "space": space}
-        self.recipe = name_acquisition(make_recipe(recipe, shorthands, mode), acquisition)
-        self._acquisition = choose_acquisition(acquisition)
+        self.recipe = setup.name_acquisition(
+            setup.make_recipe(recipe, shorthands, mode), acquisition
+        )
+        self._acquisition = setup.choose_acquisition(acquisition)
         self._sight = Sight(self.recipe.objective, evaluate, model)
-        check_counts(total_steps, seed)
+        setup.check_counts(total_steps, seed)
         self._steps, self._seed = 0, seed
         self._randomness, self._broadcast = randomness, broadcast
         self._clock = clock or SystemClock()
-        self._hands = make_hands(self.recipe, list_actuators(optimizer, scheduler), space or {})
+        self._hands = setup.make_hands(
+            self.recipe, setup.list_actuators(optimizer, scheduler), space or {}
+        )
         knobs = {family: hand.knob for family, hand in self._hands.items()}
         self._config = KernelConfig(recipe=self.recipe, knobs=knobs, total_steps=total_steps)
         self._state = KernelState(mode=self.recipe.mode, point=start_point(self._config))
@@ -167,7 +160,13 @@ class Tuner:
     def knobs(self) -> dict[str, KnobStatus]:
         """Where every knob stands: its move, its values, and whether it acts."""
         works = self._log is not None and not self._closed
-        return self._watch.describe(self._hands, self._state, attached=works)
+        state = self._state if works else replace(self._state, mode=Mode.OFF)
+        return self._watch.describe(self._hands, self._config, state, self._steps)
+
+    @property
+    def actuators(self) -> list[Actuator]:
+        """The actuators at work."""
+        return [hand.actuator for hand in self._hands.values()]
 
     def step(self, loss: object = None) -> None:
         """Count one optimizer step; call it right after ``optimizer.step()``.
@@ -228,12 +227,13 @@ class Tuner:
         Raises:
             ActuatorError: If it is no actuator, or its name is taken.
         """
-        known = (hand.actuator for hand in self._hands.values())
-        hands = make_hands(self.recipe, list_actuators([*known, actuator]))
-        added = {name: hand for name, hand in hands.items() if name not in self._hands}
+        known = [hand.actuator for hand in self._hands.values()]
+        new = setup.list_actuators([*known, actuator], self._scheduler)[len(known) :]
+        added = setup.join_hands(self.recipe, new)
         if not added:
             self._say(f"{actuator.name} is not tuned: the recipe names others of its group")
             return
+        setup.attach(added, self.mode)
         self._hands.update(added)
         knobs = {name: hand.knob for name, hand in added.items()}
         self._config = replace(self._config, knobs={**self._config.knobs, **knobs})
@@ -242,7 +242,6 @@ class Tuner:
         old, self._proposer = self._proposer, self._make_proposer()
         if old is not None and self._proposer is not None:
             self._proposer.inherit(old, start)
-        attach(self._hands, self.mode)
         if self._log is not None:
             self._log.append(self._now(), opened(self._config, self._seed, resumed=False))
 
@@ -252,7 +251,7 @@ class Tuner:
         Raises:
             RecipeError: If the mode is unknown or not available yet.
         """
-        new, old = make_recipe(self.recipe, {}, parse_mode(mode)).mode, self.mode
+        new, old = setup.make_recipe(self.recipe, {}, setup.parse_mode(mode)).mode, self.mode
         if self._closed or new is old:
             return
         if self._log is None:
@@ -260,9 +259,10 @@ class Tuner:
         elif old is Mode.ACTIVE:
             self._resolve(Reason.LEFT_ACTIVE)
         self._state = replace(self._state, mode=new)
+        self._watch.start(self._hands, self._steps)
         if self._log is not None:
             self._log.append(self._now(), ModeChanged(old=old, new=new))
-        attach(self._hands, self.mode)
+        setup.attach(self._hands, self.mode)
 
     def close(self) -> None:
         """Put back what is unjudged, remove all hooks, give the run directory back."""
@@ -272,7 +272,7 @@ class Tuner:
             self._resolve(Reason.CLOSED)
             self._log.append(self._now(), Closed(decisions=self._state.decision), durable=True)
         self._closed = True
-        foreign_call(lambda: attach(self._hands, Mode.OFF))
+        foreign_call(lambda: setup.release(self._hands))
         if self._log is not None:
             self._log.close()
 
@@ -336,8 +336,9 @@ class Tuner:
         log = self._open()
         try:
             announce(log, self._config, self._now(), seed=self._seed)
-            attach(self._hands, Mode.ACTIVE)
+            setup.attach(self._hands, Mode.ACTIVE)
         except GptuneError:
+            foreign_call(lambda: setup.attach(self._hands, Mode.OFF))
             log.close()
             raise
         self._log, self._waits_for_state = log, log.was_used
@@ -355,7 +356,6 @@ class Tuner:
         assert self._log is not None
         done, before = carry_out(made, self._log, self._hands, self._saved), self._state.safety
         self._saved = done.saved
-        self._watch.changed(change.family for change in made.changes)
         self._state = settle(self._config, self._state, made, done.outcome)
         if self._state.safety.paused and not before.paused:  # a knob was quarantined
             wait = self.recipe.safety.pause_decisions
@@ -390,7 +390,7 @@ class Tuner:
 
     def _make_proposer(self) -> Proposer | None:
         chance = self._randomness or Seeded(self._seed)
-        return make_proposer(self._config, self._acquisition, chance)
+        return setup.make_proposer(self._config, self._acquisition, chance)
 
     def _now(self) -> Moment:
         return self._config.moment(self._state.decision, self._steps)

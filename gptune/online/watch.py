@@ -1,12 +1,13 @@
 """Watches the knobs: does each still act, and is its value still the one that gptune put there?"""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
 from gptune.actuators import Described, Life, LiveActuator, live_stage
+from gptune.configs import Mode
 from gptune.events import KnobReading
-from gptune.online.decision import Hand, KernelState
+from gptune.online.decision import Hand, KernelConfig, KernelState, start_point
 from gptune.online.foreign import foreign_call
 from gptune.online.metrics import plain
 from gptune.records import Parameter, Point, Reason, Scalar
@@ -15,6 +16,8 @@ MEANINGS = {
     Reason.NOT_LIVE: "its hooks have not fired since the last decision, so it does not act; is its "
     "optimizer the one that trains, and is it stepped?",
     Reason.OVERWRITTEN: "something else has written its value, so gptune leaves it alone",
+    Reason.BOUNDS: "the schedule has risen so far that its multiplier would pass the limit of the "
+    "value, and was left out",
 }
 
 
@@ -57,7 +60,6 @@ class Watch:
         self._say = say
         self._step = 0
         self._fired: dict[str, int] = {}
-        self._changed: dict[str, int] = {}
         self._readings: dict[str, KnobReading] = {}
 
     def start(self, hands: Mapping[str, Hand], step: int) -> None:
@@ -76,17 +78,11 @@ class Watch:
         before, stepped = self._fired, step > self._step
         self.start(hands, step)
         for family, hand in hands.items():
-            if isinstance(hand.actuator, LiveActuator):
-                foreign_call(hand.actuator.heal)
             idle = stepped and before.get(family, -1) == self._fired[family]
             self._readings[family] = reading = _reading(hand, point[family], idle=idle)
             if reading.lost is not None:
                 self._say(f"{family} is not tuned now: {MEANINGS[reading.lost]}")
         return dict(self._readings)
-
-    def changed(self, families: Iterable[str]) -> None:
-        """Take note of a change, which no step has used yet."""
-        self._changed.update({family: self._fired[family] for family in families})
 
     def strays(self, hands: Mapping[str, Hand], point: Point) -> tuple[str, ...]:
         """List the families whose value something else has written."""
@@ -94,30 +90,41 @@ class Watch:
         return tuple(f for f, reading in now.items() if reading.lost is Reason.OVERWRITTEN)
 
     def describe(
-        self, hands: Mapping[str, Hand], state: KernelState, *, attached: bool
+        self, hands: Mapping[str, Hand], config: KernelConfig, state: KernelState, step: int
     ) -> dict[str, KnobStatus]:
         """Say where every knob stands.
 
         Args:
             hands: The knobs.
-            state: What the kernel remembers of them.
-            attached: Whether they are watched at all.
+            config: What the kernel was told of them.
+            state: What it remembers of them; none is watched in mode off.
+            step: Optimizer steps counted so far [steps].
         """
-        told = {}
+        told, start = {}, start_point(config)
         for family, hand in hands.items():
             now = _reading(hand, state.point[family], idle=False)
-            last = self._readings.get(family, now)
-            why = (
-                Reason.QUARANTINED if family in state.safety.quarantined else now.lost or last.lost
-            )
+            why = now.lost or self._readings.get(family, now).lost
+            if family in state.safety.quarantined:
+                why = Reason.QUARANTINED
             life = live_stage(
-                attached=attached,
+                attached=state.mode is not Mode.OFF,
                 lost=why is not None,
-                moved=family in state.safety.ready,
-                used=not _is_live(hand) or _fired(hand) > self._changed.get(family, -1),
+                moved=state.point[family] != start[family],
+                used=_is_used(hand, state, step, self._fired.get(family, -1)),
             )
             told[family] = _status(hand, now, life, why)
         return told
+
+
+def _is_used(hand: Hand, state: KernelState, step: int, fired: int) -> bool:
+    """Say whether a step has used the move in force: one that is judged has been used."""
+    pending = state.pending
+    if pending is None or hand.knob.family not in {c.family for c in pending.changes}:
+        return True
+    is_live = isinstance(hand.actuator, LiveActuator)
+    return step > pending.step and (
+        not is_live or _fired(hand) > fired or state.decision > pending.decision
+    )
 
 
 def _status(hand: Hand, reading: KnobReading, life: Life, why: Reason | None) -> KnobStatus:
@@ -137,10 +144,6 @@ def _status(hand: Hand, reading: KnobReading, life: Life, why: Reason | None) ->
     )
 
 
-def _is_live(hand: Hand) -> bool:
-    return isinstance(hand.actuator, LiveActuator)
-
-
 def _fired(hand: Hand) -> int:
     if not isinstance(hand.actuator, LiveActuator):
         return 0
@@ -148,11 +151,16 @@ def _fired(hand: Hand) -> int:
 
 
 def _reading(hand: Hand, move: Scalar, *, idle: bool) -> KnobReading:
-    actuator = hand.actuator
-    if isinstance(actuator, LiveActuator):
-        scheduled = foreign_call(actuator.scheduled).value
-        effective = foreign_call(actuator.effective).value
-        return KnobReading(move, scheduled, effective, Reason.NOT_LIVE if idle else None)
-    value = plain(foreign_call(actuator.read).value)
-    strayed = value is not None and value != hand.knob.native(move)
-    return KnobReading(move, None, value, Reason.OVERWRITTEN if strayed else None)
+    actuator, wanted = hand.actuator, hand.knob.native(move)
+    if not isinstance(actuator, LiveActuator):
+        value = plain(foreign_call(actuator.read).value)
+        strayed = value is not None and value != wanted
+        return KnobReading(move, None, value, Reason.OVERWRITTEN if strayed else None)
+    foreign_call(actuator.heal)
+    scheduled = foreign_call(actuator.scheduled).value
+    effective = foreign_call(actuator.effective).value
+    fault = Reason.NOT_LIVE if idle else foreign_call(actuator.fault).value
+    read = foreign_call(actuator.read)
+    if read.error is None and read.value != wanted:
+        fault = Reason.OVERWRITTEN
+    return KnobReading(move, scheduled, effective, fault)

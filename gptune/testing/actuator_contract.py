@@ -13,18 +13,17 @@ or one test a rule::
 """
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from gptune.actuators import Actuator, LiveActuator, TupleActuator
+from gptune.actuators.protocol import FAMILY
 from gptune.errors import ContractError
 from gptune.online.foreign import foreign_call
 from gptune.records import Categorical, Float, Integer, Parameter, Tuple
 
 AnyActuator = Actuator | TupleActuator
-FAMILY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(\[\d+\])*")
 NO_VALUES: tuple[Any, ...] = (None, math.nan, math.inf, -math.inf, "1", "", [], {}, 1j, object())
 
 
@@ -48,14 +47,17 @@ def check_actuator(
     for check in ACTUATOR_CHECKS:
         check(make())
     actuator = make()
-    if step is not None and isinstance(actuator, LiveActuator):
+    if isinstance(actuator, LiveActuator):
+        if step is None:
+            raise ContractError(f"{actuator.name}: acts inside the optimizer's step; give step=")
         acts_in_the_step_and_leaves_no_trace(actuator, lambda: step(actuator))
 
 
 def is_named_and_described(actuator: AnyActuator) -> None:
     """It is an actuator, its name is ``group.knob``, and its space is always the same."""
+    kind = type(actuator).__name__
+    _need(isinstance(actuator, Actuator), kind, "has every member of gptune.Actuator", actuator)
     name, space = actuator.name, actuator.describe_space()
-    _need(isinstance(actuator, Actuator), name, "has every member of gptune.Actuator", actuator)
     _need(bool(FAMILY.fullmatch(name)), name, "is called group.knob", name)
     kinds = Float | Integer | Categorical | Tuple
     _need(isinstance(space, kinds), name, "describes a Float, Integer, Categorical or Tuple", space)
@@ -90,6 +92,13 @@ def undoes_bit_for_bit(actuator: AnyActuator) -> None:
         actuator.restore(snapshot)
         read = actuator.read()
         _need(_is_same(read, before), actuator.name, f"reads {before!r} after a restore", read)
+    for value in _allowed(actuator):  # also what was not there from the beginning
+        actuator.apply(value)
+        later = actuator.snapshot()
+        actuator.restore(snapshot)
+        actuator.restore(later)
+        read = actuator.read()
+        _need(_is_same(read, value), actuator.name, f"reads {value!r} after a restore", read)
 
 
 def validates_without_a_change(actuator: AnyActuator) -> None:

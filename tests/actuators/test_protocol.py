@@ -23,7 +23,7 @@ from gptune.actuators import (
 from gptune.records import Float, Scalar
 
 MEMBERS = ["name", "describe_space", "read", "snapshot", "validate", "apply", "restore"]
-LIVE = ["attach", "detach", "heal", "scheduled", "effective", "fired"]
+LIVE = ["attach", "detach", "heal", "scheduled", "effective", "fired", "reference", "fault"]
 DESCRIBED = ["unit", "risk", "owner"]
 
 

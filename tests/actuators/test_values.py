@@ -27,7 +27,7 @@ scalars = st.one_of(
 class Loss:
     def __init__(self) -> None:
         self.aux = 1.0
-        self.layers = 3
+        self.negatives = 3
         self.kind = "mse"
 
 
@@ -121,7 +121,7 @@ def test_validate_accepts_exactly_the_numbers_in_the_range_and_never_raises(valu
 @QUICK
 @given(scalars)
 def test_validate_of_a_whole_number_accepts_exactly_ints_in_the_range(value: Scalar) -> None:
-    (knob,) = value_actuators(Loss(), {"layers": Integer(1, 8)})
+    (knob,) = value_actuators(Loss(), {"negatives": Integer(1, 8)})
     fine = type(value) is int and 1 <= value <= 8
     assert (knob.validate(value) is None) == fine
 

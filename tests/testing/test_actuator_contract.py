@@ -51,11 +51,14 @@ CASES = [(name, knob) for name in OPTIMIZERS for knob in knobs_of(name)[1]]
 
 @pytest.mark.parametrize(("name", "knob"), CASES)
 def test_every_knob_of_an_optimizer_keeps_the_contract(name: str, knob: str) -> None:
-    check_actuator(lambda: knobs_of(name)[1][knob])
-    optimizer, knobs = knobs_of(name)
-    live = knobs[knob]
-    if isinstance(live, LiveActuator):
-        acts_in_the_step_and_leaves_no_trace(live, optimizer.step)
+    made: dict[int, Optimizer] = {}
+
+    def make() -> AnyActuator:
+        optimizer, knobs = knobs_of(name)
+        made[id(knobs[knob])] = optimizer
+        return knobs[knob]
+
+    check_actuator(make, lambda actuator: made[id(actuator)].step())
 
 
 @pytest.mark.parametrize("group", [0, 1])
@@ -63,7 +66,8 @@ def test_every_knob_of_an_optimizer_keeps_the_contract(name: str, knob: str) -> 
 def test_every_knob_of_one_group_keeps_the_contract(knob: str, group: int) -> None:
     split = ("lr", "weight_decay", "betas", "eps")
     optimizer, knobs = knobs_of("Adam", split)
-    check_actuator(lambda: knobs_of("Adam", split)[1][f"opt.{knob}[{group}]"])
+    for check in ACTUATOR_CHECKS:
+        check(knobs_of("Adam", split)[1][f"opt.{knob}[{group}]"])
     live = knobs[f"opt.{knob}[{group}]"]
     if isinstance(live, LiveActuator):
         acts_in_the_step_and_leaves_no_trace(live, optimizer.step)
@@ -191,6 +195,11 @@ class RestoresOnce(Good):
         self.used = True
 
 
+class RestoresTheFirst(Good):
+    def snapshot(self) -> Any:
+        return 0.5
+
+
 class LiveSnapshot(Good):
     def __init__(self) -> None:
         self.cell = [0.5]
@@ -262,6 +271,7 @@ BROKEN = [
     (RoundsTypes, "reads 0.0 after"),
     (NeverRestores, "after a restore"),
     (RestoresOnce, "after a restore"),
+    (RestoresTheFirst, "after a restore"),
     (LiveSnapshot, "after a restore"),
     (ValidateApplies, "still reads"),
     (TakesNaN, "refuses nan"),
@@ -288,6 +298,16 @@ class Half(Together[Any]):
     def apply(self, value: Any) -> None:
         for part, one in zip(self.parts(), value, strict=True):
             part.apply(one)
+
+
+def test_what_is_no_actuator_at_all_is_named() -> None:
+    with pytest.raises(ContractError, match=r"^dict: .* has every member of gptune.Actuator"):
+        check_actuator(dict)  # type: ignore[arg-type]
+
+
+def test_a_live_actuator_is_not_let_through_without_a_step() -> None:
+    with pytest.raises(ContractError, match=r"opt\.lr: .* give step="):
+        check_actuator(lambda: knobs_of("SGD")[1]["opt.lr"])
 
 
 def test_a_tuple_that_is_set_half_way_is_caught() -> None:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from gptune.actuators.optimizer.places import DECAY, RATE, Number, Place, decays_apart
 from gptune.errors import ActuatorError
+from gptune.records import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Lever:
 Held = tuple[dict[str, Any], Place, Any, Any, float]
 Active = tuple[tuple[Place, int | None, float], ...]  # what is scaled: place, group or all, factor
 
-# Which hooks are installed in an optimizer. Weak both ways: it keeps nothing alive.
+# Which hooks are installed in an optimizer; weak, so that this table keeps nothing alive.
 _AT_WORK: "weakref.WeakKeyDictionary[Optimizer, weakref.ref[StepHooks]]"
 _AT_WORK = weakref.WeakKeyDictionary()
 
@@ -59,6 +60,11 @@ class StepHooks:
                 f"optimizer: must be a torch.optim.Optimizer, got {type(optimizer).__name__}; "
                 "pass the torch optimizer that the wrapper holds"
             )
+        if not isinstance(getattr(optimizer, "_optimizer_step_pre_hooks", None), dict):
+            raise ActuatorError(
+                f"optimizer: {type(optimizer).__name__} was made without torch's own __init__, so "
+                "it takes no hooks; pass the torch optimizer that it wraps"
+            )
         if not any(group["params"] for group in optimizer.param_groups):
             raise ActuatorError("optimizer: has no parameters; pass it after it was given some")
         if compensate and not decays_apart(optimizer):
@@ -69,6 +75,7 @@ class StepHooks:
         self.optimizer = optimizer
         self.fired = 0  # steps seen
         self.last: dict[Lever, Number] = {}  # what the first group concerned used in its last step
+        self.faults: dict[Place, Reason] = {}  # why that was not multiplier x schedule, if so
         self._compensate = compensate
         self._factors: dict[Lever, float] = {}  # only those that are not 1
         self._active: Active = ()
@@ -76,11 +83,12 @@ class StepHooks:
         self._watched: list[Lever] = []
         self._held: list[Held] = []
         self._inside = 0  # closures that run now
+        self._depth = 0  # steps within a step, of an optimizer that calls another one's
         self._handles: list[Any] = []
         self._untraced: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handles": [], "_untraced": None, "_inside": 0}
+        return {**self.__dict__, "_handles": [], "_untraced": None, "_inside": 0, "_depth": 0}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -130,6 +138,9 @@ class StepHooks:
                 self.optimizer.register_state_dict_pre_hook(self._before_saving),
                 self.optimizer.register_state_dict_post_hook(self._after_saving),
             ]
+            # First of all hooks: another one may step a scheduler, which must see its own rate.
+            _, after, *_ = self._handles
+            after.hooks_dict_ref().move_to_end(after.id, last=False)
 
     def _is_installed(self) -> bool:
         """Say whether the hooks are there; somebody may have cleared them."""
@@ -144,7 +155,15 @@ class StepHooks:
         self._handles = []
 
     def heal(self) -> None:
-        """Put back what a step that raised had left scaled, unless somebody wrote there since."""
+        """Put back what a step that raised had left scaled, unless somebody wrote there since.
+
+        Within a closure nothing is put back, for its step is still going on.
+        """
+        if not self._inside:
+            self._depth = 0
+            self._put_back()
+
+    def _put_back(self) -> None:
         for group, place, before, scaled, factor in reversed(self._held):
             live = place.get(group)
             if not isinstance(before, Tensor):
@@ -171,7 +190,7 @@ class StepHooks:
     # A state that is saved shows the schedule, also within a closure, whose step goes on scaled.
 
     def _before_saving(self, optimizer: Optimizer) -> None:
-        self.heal()
+        self._put_back()
 
     def _after_saving(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
         if not self._inside:
@@ -183,8 +202,9 @@ class StepHooks:
         self._hold(optimizer.param_groups, self._in_step)
 
     def _scale(self, args: Any, kwargs: Any) -> Any:
-        if self._held:
-            self.heal()
+        if self._held and not self._enter():
+            return None
+        self.faults.clear()
         self.fired += 1
         groups = self.optimizer.param_groups
         self._in_step = self._active  # a closure may change what is in force from the next step on
@@ -197,6 +217,14 @@ class StepHooks:
         if callable(kwargs.get("closure")):
             return args, {**kwargs, "closure": self._healing(kwargs["closure"])}
         return None
+
+    def _enter(self) -> bool:
+        """Say whether a step begins, not one within another, while values are still scaled."""
+        if self._inside or _nests(self.optimizer):
+            self._depth += 1
+            return False
+        self.heal()  # the step before has raised
+        return True
 
     def _healing(self, closure: Callable[[], Any]) -> Callable[[], Any]:
         def healing() -> Any:
@@ -226,9 +254,11 @@ class StepHooks:
                 value = place.get(group)
                 if not isinstance(value, Tensor):
                     scaled = value * factor
-                    if scaled < place.below:  # a schedule may have risen since it was validated
+                    if scaled < place.below:
                         place.put(group, scaled)
                         self._held.append((group, place, value, scaled, factor))
+                    else:  # a schedule has risen since it was validated
+                        self.faults[place] = Reason.BOUNDS
                 elif id(value) not in seen:
                     seen.add(id(value))
                     live = value.detach()  # shares its memory; a rate may want a gradient
@@ -240,9 +270,20 @@ class StepHooks:
 
     def _unscale(self) -> None:
         """Put back after a step that ended well; no comparison of tensors, so no device sync."""
+        if self._depth:
+            self._depth -= 1
+            return
         for group, place, before, scaled, _ in reversed(self._held):
             if isinstance(before, Tensor):
                 scaled.copy_(before)
             elif place.get(group) is scaled:
                 place.put(group, before)
+            else:
+                self.faults[place] = Reason.OVERWRITTEN
         self._held.clear()
+
+
+def _nests(optimizer: Optimizer) -> bool:
+    """Say whether a step of this kind of optimizer calls another's, whose hooks fire too."""
+    steps = [vars(kind).get("step") for kind in type(optimizer).__mro__]
+    return sum(getattr(step, "hooked", False) is True for step in steps) > 1

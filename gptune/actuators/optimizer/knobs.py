@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Collection
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -15,12 +16,13 @@ from gptune.actuators.optimizer.places import (
     RATE,
     Kind,
     Place,
+    highest,
     number,
     present,
 )
 from gptune.actuators.together import Together
 from gptune.errors import ActuatorError
-from gptune.records import Float, Scalar
+from gptune.records import Float, Reason, Scalar
 
 
 class OptimizerKnob:
@@ -157,6 +159,18 @@ class OptimizerKnob:
         """Count the optimizer's steps since the hooks were made [steps]."""
         return self._hooks.fired
 
+    def fault(self) -> Reason | None:
+        """Say why the last step did not use multiplier x schedule; ``None`` if it did."""
+        return self._hooks.faults.get(self._lever.place)
+
+    def reference(self) -> float:
+        """Give the highest value of the schedule that is known, in the first group that it moves.
+
+        Of a rate that is what the optimizer was made with, or the peak of a cycle; absolute
+        targets are relative to it.
+        """
+        return highest(self._lever.place, self._groups()[0])
+
     def joins(self, whole: str) -> None:
         """Take note that it is set together with others."""
         self._whole = whole
@@ -168,9 +182,11 @@ class OptimizerKnob:
             self._owner = owner or self._owner
 
     def _scheduled(self) -> list[float]:
+        return [number(self._lever.place.get(group)) for group in self._groups()]
+
+    def _groups(self) -> list[dict[str, Any]]:
         groups, only = self._hooks.optimizer.param_groups, self._lever.group
-        chosen = groups if only is None else groups[only : only + 1]
-        return [number(self._lever.place.get(group)) for group in chosen]
+        return groups if only is None else groups[only : only + 1]
 
 
 OptimizerActuator = OptimizerKnob | Together[OptimizerKnob]
@@ -198,7 +214,7 @@ def optimizer_actuators(
         name: The first part of the families: ``opt.lr`` and so on.
         per_group: Names of knobs to be made for each parameter group: ``opt.lr[0]`` and so on.
             Groups that are added later are not among them.
-        scheduler: The learning-rate scheduler, if there is one: one that cycles momentum, as
+        scheduler: The learning-rate scheduler, or a list of several: one that cycles momentum, as
             `OneCycleLR` does, is noted as that knob's owner.
         compensate_weight_decay: Keep the product of rate and weight decay on the schedule.
 
@@ -259,8 +275,8 @@ def _check_split(
     compensate: bool,
 ) -> None:
     names = list(dict.fromkeys(_public_name(kind, place) for kind, place in there))
-    unknown = sorted(set(per_group) - set(names))
-    if isinstance(per_group, str) or unknown:
+    is_list = isinstance(per_group, Collection) and not isinstance(per_group, str)
+    if not is_list or set(per_group) - set(names):
         raise ActuatorError(
             f"per_group: must list knobs of this optimizer ({', '.join(names)}), got {per_group!r}"
         )
@@ -280,7 +296,9 @@ def _check_split(
 def momentum_owner(scheduler: object, optimizer: Optimizer) -> str | None:
     """Name the scheduler that cycles an optimizer's momentum, one inside another included."""
     if isinstance(scheduler, SequentialLR | ChainedScheduler):
-        owners = (momentum_owner(inner, optimizer) for inner in scheduler._schedulers)
+        scheduler = scheduler._schedulers
+    if isinstance(scheduler, list | tuple):
+        owners = (momentum_owner(inner, optimizer) for inner in scheduler)
         return next((owner for owner in owners if owner), None)
     if isinstance(scheduler, OneCycleLR | CyclicLR) and scheduler.optimizer is optimizer:
         return type(scheduler).__name__ if scheduler.cycle_momentum else None

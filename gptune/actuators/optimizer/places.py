@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
@@ -43,7 +44,7 @@ class Place:
         if self.index is not None:
             is_pair = isinstance(value, tuple | list) and len(value) > self.index
             value = value[self.index] if is_pair else None  # type: ignore[index]
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
         return is_number or (isinstance(value, Tensor) and value.numel() == 1)
 
 
@@ -85,6 +86,19 @@ def present(optimizer: Optimizer) -> Iterator[tuple[Kind, Place]]:
                 if kind.name == "lr" or any(number(place.get(g)) != 0 for g in groups):
                     yield kind, place
                 break
+
+
+def parameters_of(optimizer: Optimizer) -> list[Tensor]:
+    """List what an optimizer trains, group by group."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def highest(place: Place, group: dict[str, Any]) -> float:
+    """Give the highest value that is known of a schedule: of a rate, that before any warm-up."""
+    known = [place.get(group)]
+    if place == RATE:
+        known += [group[key] for key in ("initial_lr", "max_lr") if key in group]
+    return max(map(number, known))
 
 
 def decays_apart(optimizer: Optimizer) -> bool:
@@ -136,7 +150,7 @@ def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     of their parameter, which a few (NAdam's, ASGD's) do not have.
     """
     optimizer.load_state_dict(copy.deepcopy(dict(state)))
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = parameters_of(optimizer)
     numbers = [n for group in state["param_groups"] for n in group["params"]]
     for parameter, number in zip(parameters, numbers, strict=True):
         live = optimizer.state.get(parameter, {})

@@ -160,10 +160,12 @@ def _resolve(
 
 def _undone(resolution: Resolution) -> Event:
     """Say what was undone; a change that something else has written over is abandoned."""
-    pending, why = resolution.pending, resolution.reasons
-    if resolution.strays:
-        return Abandoned(id=pending.id, changes=pending.changes, reasons=why)
-    back = tuple(Change(c.family, c.new, c.old) for c in pending.changes)
+    pending, why, strays = resolution.pending, resolution.reasons, resolution.strays
+    changes = pending.changes
+    back = tuple(Change(c.family, c.new, c.old) for c in changes if c.family not in strays)
+    if len(back) < len(changes):
+        left = tuple(change for change in changes if change.family in strays)
+        return Abandoned(id=pending.id, changes=left, reasons=why, undone=back)
     chance = resolution.probability
     return RolledBack(id=pending.id, changes=back, reasons=why, probability=chance)
 

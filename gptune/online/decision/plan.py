@@ -264,6 +264,8 @@ def _take_note(
         disturbed = resolution.action is Action.REJECTED
         was_paused = state.safety.paused
         after = gate.rejected(rules, state.safety, number)
+        if Reason.NOT_LIVE in resolution.reasons:  # it never acted: that says nothing against it
+            after = state.safety
         safety = after if disturbed else gate.accepted(state.safety)
         state = replace(_release(state, resolution), safety=safety)
         if safety.paused and not was_paused:
