@@ -77,7 +77,7 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
         "off_us": Figure(measure_off(effort, seed), "us"),
         "hooks_3_knobs_us": Figure(hooks, "us"),
         "hooks_compiled_us": Figure(compiled, "us"),
-        "extra_graphs_120_multipliers": Figure(count_extra_graphs(), "multipliers"),
+        "extra_graphs_120_multipliers": Figure(count_extra_graphs(), "graphs"),
         "snapshot_over_copy": Figure(copying.save, "copy"),
         "decision_ms": Figure(decision, "ms"),
         "fsync_ms": Figure(synced, "ms"),
