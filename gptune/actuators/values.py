@@ -328,10 +328,8 @@ def _check_start(knob: ValueKnob, target: Any, key: str) -> None:
             f"{knob.name}: a DataLoader cannot be changed once it is made; "
             "pass its batch_sampler, whose batch_size can"
         )
-    try:
-        knob.restore(
-            knob.snapshot()
-        )  # the same value: a read-only attribute shows here, not at step 1000
+    try:  # with the same value: a read-only attribute shows here, not at step 1000
+        knob.restore(knob.snapshot())
     except (AttributeError, TypeError, ValueError) as error:
         raise ActuatorError(f"{knob.name}: cannot be written: {error}") from error
 

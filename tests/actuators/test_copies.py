@@ -2,7 +2,6 @@
 
 import copy
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gptune.actuators import copies
+from tests.actuators.comparing import bits, tensors_in
 
 QUICK = settings(deadline=None, max_examples=80)
 KINDS = (
@@ -24,26 +24,6 @@ KINDS = (
     torch.uint8,
     torch.bool,
 )
-
-
-def bits(value: Any) -> Any:
-    """Give what is equal only if two states are, to the bit: kinds, dtypes, NaN payloads."""
-    if isinstance(value, Tensor):
-        raw = value.detach().contiguous().reshape(-1).view(torch.uint8).tolist()
-        return (str(value.dtype), tuple(value.shape), raw)
-    if isinstance(value, dict):
-        return (type(value), {key: bits(item) for key, item in value.items()})
-    if isinstance(value, list | tuple | deque):
-        return (type(value), [bits(item) for item in value])
-    return (type(value), repr(value))
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from tensors_in(item)
 
 
 def spoil(value: Any) -> None:

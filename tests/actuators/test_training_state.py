@@ -28,6 +28,7 @@ from gptune.actuators.training_state import TrainingState
 from gptune.actuators.values import ValueKnob, value_actuator
 from gptune.errors import ActuatorError, StateError
 from gptune.records import Float
+from tests.actuators.comparing import bits, tensors_in
 from tests.actuators.schedules import OPTIMIZERS, SCHEDULES, STEPS, Run, UserError, break_down
 
 NAN = float("nan")
@@ -42,26 +43,6 @@ def _keep_chance() -> Iterator[None]:
 
 
 # What is compared
-
-
-def bits(value: Any) -> Any:
-    """Give what is equal only if two states are, to the bit: kinds, dtypes, NaN payloads."""
-    if isinstance(value, Tensor):
-        raw = value.detach().contiguous().reshape(-1).view(torch.uint8).tolist()
-        return (str(value.dtype), tuple(value.shape), raw)
-    if isinstance(value, dict):
-        return (type(value), {key: bits(item) for key, item in value.items()})
-    if isinstance(value, list | tuple):
-        return (type(value), [bits(item) for item in value])
-    return (type(value), repr(value))
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from tensors_in(item)
 
 
 def buffers_of(module: nn.Module) -> dict[str, Tensor | None]:
