@@ -10,6 +10,7 @@ built-in error that a reader would expect::
     ├── EventLogError(ValueError)        events.jsonl is not what gptune wrote
     ├── RunDirectoryError(RuntimeError)  the run directory cannot be written, is owned or is used
     ├── ContractError(AssertionError)    an actuator of somebody's own breaks the contract
+    ├── UsageError(ValueError)           a command line that says too much, too little or no sense
     ├── CriterionError(ValueError)       an acquisition function gave nothing usable
     └── StateError(RuntimeError)         a call out of order, or a state_dict that does not fit
 
@@ -45,6 +46,10 @@ class RunDirectoryError(GptuneError, RuntimeError):
 
 class ContractError(GptuneError, AssertionError):
     """An actuator breaks the contract that ``gptune.testing`` checks; says which rule, and how."""
+
+
+class UsageError(GptuneError, ValueError):
+    """A command line says too much, too little, or what makes no sense."""
 
 
 class CriterionError(GptuneError, ValueError):

@@ -103,6 +103,20 @@ class MemoryDisk:
     def sync_directory(self, path: Path) -> None:
         self._leave(self._enter("sync_directory"))
 
+    def names(self, path: Path) -> list[str]:
+        self._enter("names")
+        return sorted(file.name for file in self.files if file.parent == path)
+
+    def replace(self, path: Path, data: bytes) -> None:
+        fault = self._enter("replace")
+        self.files[path] = data
+        self._leave(fault)
+
+    def remove(self, path: Path) -> None:
+        fault = self._enter("remove")
+        self.files.pop(path, None)
+        self._leave(fault)
+
     def lock(self, path: Path) -> int | None:
         fault = self._enter("lock")
         if path in self.locks:

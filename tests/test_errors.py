@@ -17,6 +17,7 @@ from gptune.errors import (
     RunDirectoryError,
     SpaceError,
     StateError,
+    UsageError,
 )
 
 TREE: list[tuple[type[GptuneError], type[Exception]]] = [
@@ -27,6 +28,7 @@ TREE: list[tuple[type[GptuneError], type[Exception]]] = [
     (EventLogError, ValueError),
     (RunDirectoryError, RuntimeError),
     (CriterionError, ValueError),
+    (UsageError, ValueError),
     (StateError, RuntimeError),
 ]
 

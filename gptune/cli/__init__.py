@@ -3,10 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from gptune.cli.demo import add_demo
 from gptune.errors import GptuneError
-from gptune.version import VERSION
 
 REFUSED, INTERRUPTED = 2, 130  # exit codes: refused or misused; stopped by Ctrl-C
 
@@ -20,7 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="gptune", description="Tunes a model's hyperparameters while it trains, safely."
     )
-    parser.add_argument("--version", action="version", version=f"gptune {VERSION}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument(
+        "--dir", metavar="RUN", help="the run that is meant (default: the newest under ./runs)"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_demo(commands)
     parsed = parser.parse_args(arguments)
@@ -34,3 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gptune: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: that takes longer than all the rest."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from gptune.version import VERSION
+
+        print(f"gptune {VERSION}")
+        parser.exit()

@@ -11,7 +11,7 @@ from gptune.errors import RecipeError, StateError
 from gptune.events import Moment
 from gptune.online.decision import Hand, KernelConfig, KernelState, Saved, is_same
 from gptune.records import Categorical, Parameter, Scalar
-from gptune.run_directory import EventLog
+from gptune.run_directory.event_log import EventLog
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,8 @@ from gptune.errors import RunDirectoryError
 from gptune.events import Moment, Opened
 from gptune.online.clock import Clock
 from gptune.online.decision import KernelConfig
-from gptune.run_directory import EventLog, FileSystem
+from gptune.run_directory.event_log import EventLog
+from gptune.run_directory.file_system import FileSystem
 from gptune.version import VERSION
 
 RUNS = "GPTUNE_RUNS"  # environment variable: where new run directories go; default ./runs

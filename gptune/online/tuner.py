@@ -40,7 +40,8 @@ from gptune.online.opening import announce, open_log, opened
 from gptune.online.sight import Sight, absence, look
 from gptune.online.watch import KnobStatus, Watch
 from gptune.records import Action, Decision, Proposal, Reason, Request, Told
-from gptune.run_directory import EventLog, FileSystem
+from gptune.run_directory.event_log import EventLog
+from gptune.run_directory.file_system import FileSystem
 
 Batch = TypeVar("Batch")
 

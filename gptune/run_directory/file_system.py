@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import secrets
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,18 @@ class FileSystem(Protocol):
 
     def sync_directory(self, path: Path) -> None:
         """Make the names in a directory survive a loss of power."""
+        ...
+
+    def names(self, path: Path) -> list[str]:
+        """List the names in a directory, sorted; one that does not exist is empty."""
+        ...
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Give a file new content, all of it or none, making it and its directory if need be."""
+        ...
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, if it is there."""
         ...
 
     def lock(self, path: Path) -> int | None:
@@ -103,6 +116,31 @@ class Disk:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+    def names(self, path: Path) -> list[str]:
+        """List the names in a directory, sorted; one that does not exist is empty."""
+        try:
+            return sorted(found.name for found in path.iterdir())
+        except FileNotFoundError:
+            return []
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Give a file new content, all of it or none, making it and its directory if need be.
+
+        A reader sees the old content or the new one. A loss of power may bring the old one back.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        try:
+            fresh.write_bytes(data)
+            fresh.replace(path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, if it is there."""
+        path.unlink(missing_ok=True)
 
     def lock(self, path: Path) -> int | None:
         """Take a lock that the process's end releases; ``None`` when another holds it.

@@ -35,8 +35,8 @@ from gptune.events import (
     encode,
 )
 from gptune.records import Change, Reason
-from gptune.run_directory import EventLog, FileSystem
-from gptune.run_directory.event_log import EVENTS, LOCK, effective, read_events
+from gptune.run_directory.event_log import EVENTS, LOCK, EventLog, effective, read_events
+from gptune.run_directory.file_system import FileSystem
 from tests.fakes import Fault, MemoryDisk
 
 RUN = Path("/runs/one")
@@ -45,7 +45,7 @@ QUICK = settings(deadline=None, max_examples=40)
 OWN = """
 import sys, time
 from pathlib import Path
-from gptune.run_directory import EventLog
+from gptune.run_directory.event_log import EventLog
 log = EventLog(Path(sys.argv[1]))
 from gptune.events import Blocked, Moment
 assert log.append(Moment(decision=1, step=1, phase="mid"), Blocked(reasons=()))

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from gptune.run_directory import Disk, EventLog, FileSystem
+from gptune.run_directory.event_log import EventLog
+from gptune.run_directory.file_system import Disk, FileSystem
 from tests.fakes import Fault, MemoryDisk
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from gptune.run_directory import Disk
+from gptune.run_directory.file_system import Disk
 assert Disk().lock(Path(sys.argv[1])) is not None
 print("held", flush=True)
 time.sleep(60)
@@ -23,7 +24,7 @@ time.sleep(60)
 FORK = """
 import os, signal, sys
 from pathlib import Path
-from gptune.run_directory import Disk
+from gptune.run_directory.file_system import Disk
 disk, path = Disk(), Path(sys.argv[1])
 held = disk.lock(path)
 child = os.fork()
@@ -225,7 +226,7 @@ def test_a_forked_worker_does_not_keep_a_dead_owners_lock(tmp_path: Path) -> Non
     script = f"""
 import os, signal, time
 from pathlib import Path
-from gptune.run_directory import EventLog
+from gptune.run_directory.event_log import EventLog
 log = EventLog(Path({str(tmp_path / "run")!r}))
 worker = os.fork()
 if worker == 0:

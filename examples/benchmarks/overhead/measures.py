@@ -24,7 +24,7 @@ from examples.benchmarks.overhead.clock import (
 from gptune import Tuner
 from gptune.events import Blocked, Moment
 from gptune.records import Action
-from gptune.run_directory import EventLog
+from gptune.run_directory.event_log import EventLog
 
 KNOBS = ("lr", "weight_decay", "momentum")
 
