@@ -155,9 +155,9 @@ class Blocked(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
 
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="paused"):
-    """Tuning pauses for a number of decisions, or until an operator resumes."""
+    """Tuning pauses for a number of decisions; ``None``: until an operator resumes."""
 
-    decisions: int
+    decisions: int | None
     reasons: tuple[Reason, ...] = ()
 
 

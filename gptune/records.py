@@ -179,6 +179,8 @@ class Reason(StrEnum):
     LEFT_ACTIVE = "left_active"
     CLOSED = "closed"
     KEPT_ON_REJECT = "kept_on_reject"
+    PINNED = "pinned"
+    OPERATOR = "operator"
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

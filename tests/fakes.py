@@ -112,10 +112,11 @@ class MemoryDisk:
         self.files[path] = data
         self._leave(fault)
 
-    def remove(self, path: Path) -> None:
+    def remove(self, path: Path) -> bool:
         fault = self._enter("remove")
-        self.files.pop(path, None)
+        found = self.files.pop(path, None)
         self._leave(fault)
+        return found is not None
 
     def lock(self, path: Path) -> int | None:
         fault = self._enter("lock")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gptune.cli.demo import add_demo
+from gptune.cli.steering import add_steering
 from gptune.errors import GptuneError
 
 REFUSED, INTERRUPTED = 2, 130  # exit codes: refused or misused; stopped by Ctrl-C
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_demo(commands)
+    add_steering(commands)
     parsed = parser.parse_args(arguments)
     try:
         return int(parsed.run(parsed))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from gptune.configs import Knob, Recipe
+from gptune.configs.overrides import override
 from gptune.core.proposer import ProposerState
 from gptune.errors import RecipeError, StateError
 from gptune.events import Moment
@@ -60,6 +61,7 @@ def read_checkpoint(state: Mapping[str, Any], config: KernelConfig) -> Checkpoin
     try:
         read = msgspec.convert(dict(state), Checkpoint)
         theirs = Recipe.from_dict(read.recipe)
+        override(theirs, read.kernel.overrides)
     except (msgspec.ValidationError, RecipeError, TypeError, ValueError) as error:
         raise StateError(
             f"state_dict: is not what this version of Tuner.state_dict gave ({error}); "

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import torch
 
-from gptune.errors import RunDirectoryError
+from gptune.configs import Recipe, text
+from gptune.errors import RecipeError, RunDirectoryError
 from gptune.events import Moment, Opened
 from gptune.online.clock import Clock
 from gptune.online.decision import KernelConfig
@@ -19,6 +20,7 @@ from gptune.run_directory.event_log import EventLog
 from gptune.run_directory.file_system import FileSystem
 from gptune.version import VERSION
 
+RECIPE, AS_USED = "recipe.yaml", "The recipe of this run, as used."
 RUNS = "GPTUNE_RUNS"  # environment variable: where new run directories go; default ./runs
 
 
@@ -71,6 +73,35 @@ def opened(config: KernelConfig, seed: int, *, resumed: bool) -> Opened:
         total_steps=config.total_steps,
         versions={"gptune": VERSION, "torch": str(torch.__version__)},
     )
+
+
+def find_recipe(run_dir: str | Path | None, file_system: FileSystem) -> Recipe | None:
+    """Read ``recipe.yaml`` of a run directory; ``None`` if there is none.
+
+    Raises:
+        RecipeError: If it cannot be read, or is wrong.
+    """
+    if run_dir is None:
+        return None
+    path = Path(run_dir) / RECIPE
+    try:
+        data = file_system.read(path).decode()
+        return Recipe.from_dict(text.parse(data, RECIPE)) if data else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe: {str(path)!r} cannot be read ({error}); remove it") from error
+    except RecipeError as error:
+        raise RecipeError(f"{str(path)!r}: {error}") from error
+
+
+def keep_recipe(log: EventLog, file_system: FileSystem, recipe: Recipe) -> str:
+    """Write ``recipe.yaml`` as used, if there is none; gives a complaint, or nothing."""
+    path = log.directory / RECIPE
+    try:
+        if not file_system.read(path):
+            file_system.replace(path, text.write(recipe.to_dict(), AS_USED).encode())
+    except OSError as error:
+        return f"{RECIPE} could not be written ({error})"
+    return ""
 
 
 def default_run_dir(clock: Clock) -> Path:

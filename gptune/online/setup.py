@@ -1,10 +1,8 @@
-"""From what the user gave to what the kernel needs: the recipe, and the hands."""
+"""From what the user gave to what the kernel needs: the hands, and the proposer."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
 from torch.optim import Optimizer
 
 from gptune.actuators import (
@@ -17,73 +15,18 @@ from gptune.actuators import (
     parts_of,
 )
 from gptune.actuators.protocol import FAMILY
-from gptune.configs import Group, Knob, Mode, Mutation, Objective, Recipe, make_knob, nearest
+from gptune.configs import Knob, Mode, Mutation, Recipe, make_knob, nearest
 from gptune.configs.knobs import LEARNING_RATE
-from gptune.core.criteria import BY_NAME, Acquisition
+from gptune.core.criteria import Acquisition
 from gptune.core.proposer import Proposer, Randomness
 from gptune.core.space import SearchSpace
 from gptune.errors import ActuatorError, RecipeError
+from gptune.online.choices import Space, family_of
 from gptune.online.decision import Hand, KernelConfig
 from gptune.online.metrics import plain
 from gptune.records import Categorical, Float, Integer, Parameter
 
-Space = Mapping[str, tuple[float, float] | Parameter]
 Given = Optimizer | Iterable[Optimizer | Actuator | TupleActuator] | Mapping[str, Optimizer]
-
-DIRECTIONS = {"minimize": "min", "maximize": "max", "min": "min", "max": "max"}
-LATER = (Mode.GUARD, Mode.REPLAY)  # in the schema, not yet built
-
-
-def make_recipe(
-    recipe: Recipe | Mapping[str, Any] | str | Path | None,
-    shorthands: Mapping[str, Any],
-    mode: str | None,
-) -> Recipe:
-    """Build the recipe from a recipe, or from the shorthands, and the mode.
-
-    Args:
-        recipe: A recipe, or plain data of one.
-        shorthands: ``objective``, ``direction`` and ``space`` as given; ``None`` where not.
-        mode: Overrides the recipe's.
-
-    Raises:
-        RecipeError: If both were given, or one of them is wrong.
-    """
-    given = {name: value for name, value in shorthands.items() if value is not None}
-    if isinstance(recipe, str | Path):
-        raise RecipeError(
-            f"recipe: files are not read yet, got {str(recipe)!r}; pass a dict or a Recipe"
-        )
-    if recipe is not None and given:
-        raise RecipeError(
-            f"{', '.join(given)}: must not stand beside recipe=, which says it already; "
-            "leave one of them out"
-        )
-    made = recipe if isinstance(recipe, Recipe) else Recipe.from_dict(recipe or {})
-    if "objective" in given or "direction" in given:
-        made = replace(made, objective=_objective(made.objective, given))
-    if "space" in given:
-        made = replace(made, actuators=_groups(given["space"]))
-    if mode is not None:
-        made = replace(made, mode=parse_mode(mode))
-    if made.mode in LATER:
-        raise RecipeError(
-            f"mode: {made.mode.value!r} is not available yet; use off, observe, suggest or active"
-        )
-    return made
-
-
-def parse_mode(mode: str) -> Mode:
-    """Read a mode.
-
-    Raises:
-        RecipeError: If it is unknown or not available yet.
-    """
-    try:
-        return Mode(mode)
-    except ValueError:
-        hint = nearest(mode, [known.value for known in Mode])
-        raise RecipeError(f"mode: must be a known mode, got {mode!r}; {hint}") from None
 
 
 def list_actuators(given: Given, scheduler: object = None) -> list[Actuator]:
@@ -156,42 +99,6 @@ def check_actuator(actuator: object) -> str:
     return actuator.name
 
 
-def choose_acquisition(given: str | Acquisition | None) -> Acquisition | None:
-    """Find the criterion that was named, or check the one that was given.
-
-    Raises:
-        RecipeError: If it is neither a known name nor a callable.
-    """
-    if given is None or (callable(given) and not isinstance(given, type)):
-        return given
-    if isinstance(given, str) and given in BY_NAME:
-        return BY_NAME[given]
-    raise RecipeError(
-        f"acquisition: must be one of {', '.join(BY_NAME)}, or a callable (model, best) -> "
-        f"acquisition function, got {given!r}"
-    )
-
-
-def check_counts(total_steps: int | None, seed: int) -> None:
-    """Check the two whole numbers that a Tuner is given.
-
-    Raises:
-        RecipeError: Naming the one that is wrong.
-    """
-    if total_steps is not None and (type(total_steps) is not int or total_steps < 1):
-        raise RecipeError(f"total_steps: must be a count >= 1 [steps], got {total_steps!r}")
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise RecipeError(f"seed: must be a whole number in [0, 2**63), got {seed!r}")
-
-
-def name_acquisition(recipe: Recipe, given: object) -> Recipe:
-    """Write a criterion that was given by its name into the recipe, where the log shows it."""
-    if not isinstance(given, str) or given not in BY_NAME:
-        return recipe
-    named = replace(recipe.search, acquisition=given)
-    return replace(recipe, search=named)
-
-
 def make_hands(
     recipe: Recipe, actuators: Iterable[Actuator], space: Space | None = None
 ) -> dict[str, Hand]:
@@ -205,7 +112,7 @@ def make_hands(
     """
     there = {actuator.name: actuator for actuator in actuators}
     mutations = recipe.mutations()
-    ranges = {_family(name): given for name, given in (space or {}).items()}
+    ranges = {family_of(name): given for name, given in (space or {}).items()}
     known = {alias for actuator in there.values() for alias in _aliases(actuator)}
     for family, mutation in mutations.items():
         if family not in known and mutation != LEARNING_RATE:
@@ -334,50 +241,3 @@ def _narrowed(name: str, own: Parameter, given: Parameter) -> Parameter:
     if not fits:
         raise RecipeError(f"space.{name}: must lie within the knob's own {own!r}, got {given!r}")
     return given
-
-
-def _family(name: str) -> str:
-    return name if "." in name else f"opt.{name}"
-
-
-def _objective(default: Objective, given: Mapping[str, Any]) -> Objective:
-    direction = given.get("direction", "minimize")
-    if not isinstance(direction, str) or direction not in DIRECTIONS:
-        hint = nearest(direction, DIRECTIONS)
-        raise RecipeError(f"direction: must be minimize or maximize, got {direction!r}; {hint}")
-    name = given.get("objective", default.primary)
-    if not isinstance(name, str) or not name:
-        raise RecipeError(f"objective: must name a metric, got {name!r}; e.g. 'val/loss'")
-    return replace(default, primary=name, mode=DIRECTIONS[direction])
-
-
-def _groups(space: Space) -> dict[str, Group]:
-    if not isinstance(space, Mapping) or not space:
-        raise RecipeError(
-            f"space: must map names to (low, high) or gptune.Float and friends, got {space!r}"
-        )
-    groups: dict[str, dict[str, Mutation]] = {}
-    for name, parameter in space.items():
-        group, _, knob = _family(name).partition(".")
-        members = groups.setdefault(group, {})
-        if knob in members:
-            raise RecipeError(f"space: {name!r} and another entry are the same knob; keep one")
-        members[knob] = _mutation(name, parameter)
-    return {group: Group(mutations=members) for group, members in groups.items()}
-
-
-def _mutation(name: str, parameter: object) -> Mutation:
-    if isinstance(parameter, Categorical):
-        return Mutation(mode="set")
-    if isinstance(parameter, Float | Integer):
-        return Mutation(mode="set", bounds=(float(parameter.low), float(parameter.high)))
-    is_pair = isinstance(parameter, tuple | list) and len(parameter) == 2
-    if not is_pair or not all(type(end) in (int, float) for end in parameter):  # type: ignore[attr-defined]
-        raise RecipeError(
-            f"space.{name}: must be (low, high), gptune.Float, Integer or Categorical, "
-            f"got {parameter!r}"
-        )
-    try:
-        return Mutation(bounds=tuple(map(float, parameter)))  # type: ignore[call-overload]
-    except RecipeError as error:
-        raise RecipeError(f"space.{name}.{error}") from error

@@ -12,38 +12,22 @@ from gptune.actuators import Actuator, TupleActuator
 from gptune.configs import Mode, Recipe
 from gptune.core.criteria import Acquisition
 from gptune.core.proposer import Proposer, Randomness, Seeded
-from gptune.errors import GptuneError
-from gptune.events import Closed, ModeChanged, Moment, Paused
-from gptune.online import setup
-from gptune.online.asking import consult
-from gptune.online.checkpoint import Checkpoint, Mark, put_values, read_checkpoint, refusal, rewind
+from gptune.online import choices, setup
+from gptune.online.checkpoint import read_checkpoint, refusal
 from gptune.online.clock import Clock, SystemClock
 from gptune.online.collective import Broadcast, alone
-from gptune.online.decision import (
-    Hand,
-    KernelConfig,
-    KernelState,
-    Outcome,
-    Plan,
-    Saved,
-    carry_out,
-    describe,
-    leave,
-    plan,
-    settle,
-    start_point,
-)
-from gptune.online.foreign import Answer, foreign_call
+from gptune.online.decision import KernelConfig, start_point
 from gptune.online.metrics import Source
-from gptune.online.notices import Notices
-from gptune.online.opening import announce, open_log, opened
+from gptune.online.opening import find_recipe, open_log
+from gptune.online.replay import Score, check_replay, read_replay
+from gptune.online.session import Session
 from gptune.online.sight import Sight, absence, look
-from gptune.online.watch import KnobStatus, Watch
-from gptune.records import Action, Decision, Proposal, Reason, Request, Told
-from gptune.run_directory.event_log import EventLog
-from gptune.run_directory.file_system import FileSystem
+from gptune.online.watch import KnobStatus
+from gptune.records import Action, Decision, Reason
+from gptune.run_directory.file_system import Disk, FileSystem
 
 Batch = TypeVar("Batch")
+NEVER = 2**63
 
 
 class Tuner:
@@ -61,14 +45,17 @@ class Tuner:
             `Float`, `Integer`, `Categorical` for values. Only what is named moves.
         acquisition: ``log_ei``, ``ucb``, ``thompson``, a built-in, or ``(model, best) ->`` BoTorch
             acquisition function.
-        recipe: Plain data or a `Recipe`; an error beside the three shorthands above.
+        recipe: A file, plain data or a `Recipe`; an error beside the shorthands above, the
+            criterion excepted. By default ``recipe.yaml`` in the run directory, if it is there.
         model: Its train or eval mode is kept while ``evaluate`` runs.
         scheduler: The learning-rate scheduler, or several: one that cycles momentum owns that knob.
         evaluate: Gives the objective when `report` is called without metrics: one loss, or losses
             per example of shape ``(m,)``; lower is better.
         total_steps: Optimizer steps of the whole run [steps], if known.
         run_dir: Where ``events.jsonl`` goes; ``runs/<UTC time>-<4 hex>`` by default.
-        mode: off | observe | suggest | active; overrides the recipe's.
+        mode: off | observe | suggest | active | replay; overrides the recipe's.
+        replay: For mode replay: the run directory whose changes are made again at their steps, or
+            a file that ``gptune export --mutations`` wrote.
         seed: Of all of gptune's own chance; torch's is left alone.
         resume: Open a used ``run_dir``; `load_state_dict` must come before the first step.
         clock: Tells the time for logs; no decision depends on it.
@@ -88,7 +75,7 @@ class Tuner:
         *,
         objective: str | None = None,
         direction: str | None = None,
-        space: setup.Space | None = None,
+        space: choices.Space | None = None,
         acquisition: str | Acquisition | None = None,
         recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
         model: nn.Module | None = None,
@@ -97,6 +84,7 @@ class Tuner:
         total_steps: int | None = None,
         run_dir: str | Path | None = None,
         mode: str | None = None,
+        replay: str | Path | None = None,
         seed: int = 0,
         resume: bool = False,
         clock: Clock | None = None,
@@ -104,70 +92,72 @@ class Tuner:
         randomness: Randomness | None = None,
         broadcast: Broadcast = alone,
     ) -> None:
-        self._scheduler = scheduler
+        files, self._clock = file_system or Disk(), clock or SystemClock()
         shorthands = {"objective": objective, "direction": direction, "space": space}
-        self.recipe = setup.name_acquisition(
-            setup.make_recipe(recipe, shorthands, mode), acquisition
-        )
-        self._acquisition = setup.choose_acquisition(acquisition)
-        self._sight = Sight(self.recipe.objective, evaluate, model)
-        setup.check_counts(total_steps, seed)
-        self._steps, self._seed = 0, seed
-        self._randomness, self._broadcast = randomness, broadcast
-        self._clock = clock or SystemClock()
-        self._hands = setup.make_hands(
-            self.recipe, setup.list_actuators(optimizer, scheduler), space or {}
-        )
-        knobs = {family: hand.knob for family, hand in self._hands.items()}
-        self._config = KernelConfig(recipe=self.recipe, knobs=knobs, total_steps=total_steps)
-        self._state = KernelState(mode=self.recipe.mode, point=start_point(self._config))
-        self._proposer = self._make_proposer()
-        self._saved: dict[str, Saved] = {}
-        self._caught: list[Exception] = []
-        self._say = Notices().say
-        self._watch = Watch(self._say)
-        self._closed = self._waits_for_state = False
-        self._log: EventLog | None = None
-        self._open = partial(open_log, run_dir, self._clock, file_system, resume=resume)
+        silent = recipe is None and all(given is None for given in shorthands.values())
+        # A resumed run's recipe is compared with that of its checkpoint, which says more.
+        found = find_recipe(run_dir, files) if silent or not resume else None
+        made = choices.make_recipe(recipe, shorthands, mode, found)
+        made = choices.name_acquisition(made, acquisition)
+        criterion = choices.choose_acquisition(acquisition)
+        choices.check_counts(total_steps, seed)
+        self._sight = Sight(made.objective, evaluate, model)
+        self._scheduler, self._broadcast = scheduler, broadcast
+        hands = setup.make_hands(made, setup.list_actuators(optimizer, scheduler), space or {})
+        knobs = {family: hand.knob for family, hand in hands.items()}
+        config = KernelConfig(recipe=made, knobs=knobs, total_steps=total_steps)
+        movements = read_replay(made.mode, replay)
+        check_replay(movements, knobs, start_point(config))
+
+        def make_proposer(config: KernelConfig, seed: int) -> Proposer | None:
+            return setup.make_proposer(config, criterion, randomness or Seeded(seed))
+
+        self._session = Session(config, hands, seed=seed, make_proposer=make_proposer, files=files)
+        self._session.score = Score(movements)
+        self._open = partial(open_log, run_dir, self._clock, files, resume=resume)
+        self._look_at = NEVER  # the step after which something may be due [steps]
         if self.mode is not Mode.OFF:
             self._start()
 
     @property
+    def recipe(self) -> Recipe:
+        """What the user chose, and what an operator has set since."""
+        return self._session.config.recipe
+
+    @property
     def mode(self) -> Mode:
         """What gptune may do now."""
-        return self._state.mode
+        return self._session.state.mode
 
     @property
     def steps(self) -> int:
         """Optimizer steps counted so far [steps]."""
-        return self._steps
+        return self._session.steps
 
     @property
     def run_dir(self) -> Path | None:
         """Where the run's log is; ``None`` while the mode is off."""
-        return self._log.directory if self._log else None
+        return self._session.log.directory if self._session.log else None
 
     @property
     def log_ok(self) -> bool:
         """Whether the disk takes what is written; if not, tuning has stopped."""
-        return not (self._log and self._log.failure)
+        return not (self._session.log and self._session.log.failure)
 
     @property
     def values(self) -> dict[str, Any]:
         """The move in force of every knob: multipliers for an optimizer's."""
-        return dict(self._state.point)
+        return dict(self._session.state.point)
 
     @property
     def knobs(self) -> dict[str, KnobStatus]:
         """Where every knob stands: its move, its values, and whether it acts."""
-        works = self._log is not None and not self._closed
-        state = self._state if works else replace(self._state, mode=Mode.OFF)
-        return self._watch.describe(self._hands, self._config, state, self._steps)
+        return self._session.describe_knobs()
 
     @property
     def actuators(self) -> list[Actuator]:
         """The actuators at work."""
-        return [hand.actuator for hand in self._hands.values()]
+        return [hand.actuator for hand in self._session.hands.values()]
 
     def step(self, loss: object = None) -> None:
         """Count one optimizer step; call it right after ``optimizer.step()``.
@@ -180,9 +170,12 @@ class Tuner:
         Raises:
             StateError: If the run is being resumed and `load_state_dict` was not called yet.
         """
-        if self._waits_for_state:
-            raise refusal("step", closed=self._closed)
-        self._steps += 1
+        session = self._session
+        if session.waits_for_state:
+            raise refusal("step", closed=session.closed)
+        session.steps += 1
+        if session.steps >= self._look_at:
+            self._look()
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """Yield a loader's batches, as many as it has."""
@@ -202,24 +195,20 @@ class Tuner:
             StateError: If the Tuner is closed, waits for `load_state_dict`, or has no
                 ``evaluate`` and no metrics were given.
         """
-        if self._waits_for_state or self._closed:
-            raise refusal("report", closed=self._closed)
+        session = self._session
+        if session.waits_for_state or session.closed:
+            raise refusal("report", closed=session.closed)
         self._sight.check(metrics)
         if self.mode is Mode.OFF:
-            return Decision(number=0, step=self._steps, verdict=Action.OBSERVED)
-        begin, self._caught = self._clock.elapsed(), []
-        readings = self._watch.read(self._hands, self._state.point, self._steps)
-        seen = look(self._sight, readings, (metrics, self._steps))
+            return Decision(number=0, step=self.steps, verdict=Action.OBSERVED)
+        begin = self._clock.elapsed()
+        session.serve()
+        seen = look(self._sight, session.read_knobs(), (metrics, session.steps))
         if seen.objective.fault is Reason.MISSING:
-            self._say(absence(self.recipe.objective.primary, metrics))
-        planned = foreign_call(lambda: plan(self._config, self._state, seen, self._propose))
-        if planned.value is None:
-            decision = self._stop(planned)
-        else:
-            self._state, made = planned.value
-            made = self._broadcast(made)
-            decision = describe(made, self._carry_out(made), seen.objective)
-        self._answer_for(self._caught)
+            session.say(absence(self._sight.objective.primary, metrics))
+        decision = session.decide(seen, self._broadcast)
+        session.publish()
+        session.answer_for_failures()
         return replace(decision, seconds={"total": self._clock.elapsed() - begin})
 
     def register(self, actuator: Actuator | TupleActuator) -> None:
@@ -228,23 +217,14 @@ class Tuner:
         Raises:
             ActuatorError: If it is no actuator, or its name is taken.
         """
-        known = [hand.actuator for hand in self._hands.values()]
+        known = self.actuators
         new = setup.list_actuators([*known, actuator], self._scheduler)[len(known) :]
-        added = setup.join_hands(self.recipe, new)
-        if not added:
-            self._say(f"{actuator.name} is not tuned: the recipe names others of its group")
-            return
-        setup.attach(added, self.mode)
-        self._hands.update(added)
-        knobs = {name: hand.knob for name, hand in added.items()}
-        self._config = replace(self._config, knobs={**self._config.knobs, **knobs})
-        start = {name: start_point(self._config)[name] for name in added}
-        self._state = replace(self._state, point={**self._state.point, **start})
-        old, self._proposer = self._proposer, self._make_proposer()
-        if old is not None and self._proposer is not None:
-            self._proposer.inherit(old, start)
-        if self._log is not None:
-            self._log.append(self._now(), opened(self._config, self._seed, resumed=False))
+        added = setup.join_hands(self._session.base.recipe, new)
+        if added:
+            self._session.join(added)
+        else:
+            name = actuator.name
+            self._session.say(f"{name} is not tuned: the recipe names others of its group")
 
     def set_mode(self, mode: str) -> None:
         """Change the mode; leaving active puts an unjudged change back first.
@@ -252,30 +232,16 @@ class Tuner:
         Raises:
             RecipeError: If the mode is unknown or not available yet.
         """
-        new, old = setup.make_recipe(self.recipe, {}, setup.parse_mode(mode)).mode, self.mode
-        if self._closed or new is old:
-            return
-        if self._log is None:
+        new = choices.make_recipe(self.recipe, {}, mode).mode
+        if new is Mode.REPLAY and new is not self.mode:
+            read_replay(new, None)
+        if not self._session.closed and new is not self.mode and self._session.log is None:
             self._start()
-        elif old is Mode.ACTIVE:
-            self._resolve(Reason.LEFT_ACTIVE)
-        self._state = replace(self._state, mode=new)
-        self._watch.start(self._hands, self._steps)
-        if self._log is not None:
-            self._log.append(self._now(), ModeChanged(old=old, new=new))
-        setup.attach(self._hands, self.mode)
+        self._session.set_mode(new)
 
     def close(self) -> None:
         """Put back what is unjudged, remove all hooks, give the run directory back."""
-        if self._closed:
-            return
-        if self._log is not None and not self._waits_for_state:
-            self._resolve(Reason.CLOSED)
-            self._log.append(self._now(), Closed(decisions=self._state.decision), durable=True)
-        self._closed = True
-        foreign_call(lambda: setup.release(self._hands))
-        if self._log is not None:
-            self._log.close()
+        self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -288,19 +254,9 @@ class Tuner:
 
         Save it in the training checkpoint; it loads with ``torch.load(weights_only=True)``.
         """
-        if self._waits_for_state:
-            raise refusal("state_dict", closed=self._closed)
-        log = self._log
-        return Checkpoint(
-            seed=self._seed,
-            steps=self._steps,
-            recipe=self.recipe.to_dict(),
-            knobs=self._config.knobs,
-            kernel=self._state,
-            proposer=self._proposer.state if self._proposer else None,
-            total_steps=self._config.total_steps,
-            log=Mark(seq=log.seq, checksum=log.checksum) if log else None,
-        ).to_dict()
+        if self._session.waits_for_state:
+            raise refusal("state_dict", closed=self._session.closed)
+        return self._session.checkpoint().to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was called, the values of all knobs included.
@@ -312,86 +268,24 @@ class Tuner:
         Raises:
             StateError: If the state does not fit this Tuner; nothing is changed then.
         """
-        if self._closed:
+        session = self._session
+        if session.closed:
             raise refusal("load_state_dict", closed=True)
-        read, own, log = read_checkpoint(state, self._config), self.mode, self._log
-        kernel, moment = read.kernel, self._config.moment(read.kernel.decision, read.steps)
-        if log is None or not rewind(log, read.log, moment):
-            # Not the log that the open change was written to: it may not come into force here.
-            kernel, _ = leave(self._config, kernel, read.steps, Reason.LEFT_ACTIVE)
-        self._hands = {f: Hand(h.actuator, read.knobs[f]) for f, h in self._hands.items()}
-        self._config = replace(self._config, knobs=read.knobs)
-        self._state = replace(kernel, mode=Mode.OFF if own is Mode.OFF else kernel.mode)
-        self._steps, self._seed = read.steps, read.seed
-        self._proposer = self._make_proposer()
-        if self._proposer is not None and read.proposer is not None:
-            self._proposer.resume(read.proposer)
-        self._saved = put_values(kernel, self._hands)
-        self._watch.start(self._hands, self._steps)
-        self._waits_for_state = False
-        if own is not Mode.ACTIVE:  # a mode that was asked for is never widened
-            self.set_mode(own)
+        session.resume(read_checkpoint(state, session.base))
+        self._plan_look()
 
     def _start(self) -> None:
-        """Take the run directory, say what will be tuned, and watch the optimizer."""
-        log = self._open()
-        try:
-            announce(log, self._config, self._now(), seed=self._seed)
-            setup.attach(self._hands, Mode.ACTIVE)
-        except GptuneError:
-            foreign_call(lambda: setup.attach(self._hands, Mode.OFF))
-            log.close()
-            raise
-        self._log, self._waits_for_state = log, log.was_used
-        if not self._hands:
-            self._say("no knob is attached, so nothing will be tuned, only observed")
+        """Take the run directory, and make what a replay does before the first step."""
+        self._session.start(self._open())
+        if not self._session.waits_for_state:
+            self._look()
 
-    def _propose(self, told: Told | None, request: Request | None) -> Answer[Proposal] | None:
-        if self._proposer is None:
-            return None
-        answer = consult(self._proposer, told, request)
-        self._caught.extend([] if answer.error is None else [answer.error])
-        return answer if request is not None else None
+    def _look(self) -> None:
+        """Do what is due: recorded changes, and what another terminal has ordered."""
+        self._session.play()
+        self._session.serve()
+        self._plan_look()
+        self._session.answer_for_failures()
 
-    def _carry_out(self, made: Plan) -> Outcome:
-        assert self._log is not None
-        done, before = carry_out(made, self._log, self._hands, self._saved), self._state.safety
-        self._saved = done.saved
-        self._state = settle(self._config, self._state, made, done.outcome)
-        if self._state.safety.paused and not before.paused:  # a knob was quarantined
-            wait = self.recipe.safety.pause_decisions
-            self._log.append(self._now(), Paused(decisions=wait, reasons=(Reason.QUARANTINED,)))
-        self._caught.extend(done.errors)
-        for message in (*done.outcome.messages, *([made.message] if made.message else [])):
-            self._say(message)
-        return done.outcome
-
-    def _stop(self, failure: Answer[Any]) -> Decision:
-        """Stop tuning on account of gptune's own failure; training goes on."""
-        self._say(f"tuning stops for a failure of its own: {failure.message}")
-        self._caught.extend([] if failure.error is None else [failure.error])
-        self.set_mode(Mode.OBSERVE)
-        at, why = self._now(), (Reason.KERNEL_FAILED,)
-        return Decision(number=at.decision, step=at.step, verdict=Action.BLOCKED, reasons=why)
-
-    def _answer_for(self, caught: list[Exception]) -> None:
-        """Do what ``safety.on_error`` says of failures that were contained."""
-        if not caught:
-            return
-        policy = self.recipe.safety.on_error
-        if policy == "disable":
-            self.set_mode(Mode.OBSERVE)
-        elif policy == "raise":
-            raise caught[0]
-
-    def _resolve(self, reason: Reason) -> None:
-        state, strays = self._state, self._watch.strays(self._hands, self._state.point)
-        self._state, made = leave(self._config, state, self._steps, reason, strays=strays)
-        self._carry_out(made)
-
-    def _make_proposer(self) -> Proposer | None:
-        chance = self._randomness or Seeded(self._seed)
-        return setup.make_proposer(self._config, self._acquisition, chance)
-
-    def _now(self) -> Moment:
-        return self._config.moment(self._state.decision, self._steps)
+    def _plan_look(self) -> None:
+        self._look_at = NEVER if self._session.log is None else self._session.next_look()

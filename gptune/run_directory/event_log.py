@@ -53,6 +53,7 @@ class EventLog:
         self.failure: str | None = None
         self._files = file_system or Disk()
         self._wall = wall
+        self.listen: Callable[[Line], None] | None = None  # hears of each line that was written
         self._path = directory / EVENTS
         self._lock: int | None = None
         self._handle: int | None = None
@@ -96,8 +97,9 @@ class EventLog:
             step=moment.step,
             phase=moment.phase,
         )
+        wall = dict(self._wall())
         try:
-            line = encode(envelope, event, self._wall(), self.checksum)
+            line = encode(envelope, event, wall, self.checksum)
             self._write(line)
             if durable:
                 self._files.sync(self._handle)
@@ -105,6 +107,8 @@ class EventLog:
             self.failure = str(error)
             return False
         self.seq, self.checksum = number, checksum_of(line)
+        if self.listen is not None:
+            self.listen(Line(envelope=envelope, event=event, wall=wall, checksum=self.checksum))
         return True
 
     def holds(self, seq: int, checksum: str) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -51,8 +52,8 @@ class FileSystem(Protocol):
         """Give a file new content, all of it or none, making it and its directory if need be."""
         ...
 
-    def remove(self, path: Path) -> None:
-        """Remove a file, if it is there."""
+    def remove(self, path: Path) -> bool:
+        """Remove a file; gives whether it was there: of two removers one hears yes."""
         ...
 
     def lock(self, path: Path) -> int | None:
@@ -60,6 +61,7 @@ class FileSystem(Protocol):
         ...
 
 
+LOOKS, PAUSE = 50, 0.002  # tries to take a lock, and the wait between them [s]
 _LOCKS: set[int] = set()  # handles of the locks that this process holds
 _at_fork: list[bool] = []  # not empty once the rule below is registered
 
@@ -83,7 +85,7 @@ class Disk:
         """Give a file's bytes; a file that does not exist is empty."""
         try:
             return path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return b""
 
     def open_append(self, path: Path) -> int:
@@ -138,24 +140,28 @@ class Disk:
             fresh.unlink(missing_ok=True)
             raise
 
-    def remove(self, path: Path) -> None:
-        """Remove a file, if it is there."""
-        path.unlink(missing_ok=True)
+    def remove(self, path: Path) -> bool:
+        """Remove a file; gives whether it was there: of two removers one hears yes."""
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def lock(self, path: Path) -> int | None:
         """Take a lock that the process's end releases; ``None`` when another holds it.
 
         The file names the owner for people; the lock itself is the kernel's, so that a dead
         owner never blocks. Local disks only: network file systems do not keep such locks.
+        Whoever only looks for the owner holds it for microseconds, so it is tried for 0.1 s.
         """
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _take(handle):
+                os.close(handle)
+                return None
             os.truncate(handle, 0)
             os.write(handle, f"{os.getpid()}\n".encode())
-        except BlockingIOError:
-            os.close(handle)
-            return None
         except OSError:
             os.close(handle)
             raise
@@ -164,3 +170,12 @@ class Disk:
             _at_fork.append(True)
         _LOCKS.add(handle)
         return handle
+
+
+def _take(handle: int) -> bool:
+    for _ in range(LOOKS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(PAUSE)
+    return False

@@ -41,10 +41,11 @@ def move_faults(knob: Knob, old: Scalar, new: object) -> tuple[Reason, ...]:
     return tuple(faults) or ((Reason.NO_CHANGE,) if same else ())
 
 
-def standing_faults(knob: Knob, phase: str) -> tuple[Reason, ...]:
-    """List why a knob may not move at all in this phase, wherever it would go."""
+def standing_faults(knob: Knob, phase: str | None) -> tuple[Reason, ...]:
+    """List why a knob may not move at all in this phase (``None``: in any), wherever to."""
     faults = [Reason.RISK] if knob.mutation.risk == "high" else []
-    if knob.mutation.phases is not None and phase not in knob.mutation.phases:
+    chosen = knob.mutation.phases
+    if chosen is not None and phase is not None and phase not in chosen:
         faults.append(Reason.PHASE)
     return tuple(faults)
 

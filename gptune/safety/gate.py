@@ -27,6 +27,7 @@ class SafetyState(Struct, frozen=True, kw_only=True):
         ready: Family -> first decision at which it may move again.
         ready_all: First decision at which anything may move again.
         quarantined: Families that failed and are left alone.
+        pinned: Families that an operator keeps where they are.
         regressions: Consecutive regressions of the objective [decisions].
         started: Whether the objective has been beyond ``start_below``.
     """
@@ -37,6 +38,7 @@ class SafetyState(Struct, frozen=True, kw_only=True):
     ready: dict[str, int] = {}
     ready_all: int = 0
     quarantined: tuple[str, ...] = ()
+    pinned: tuple[str, ...] = ()
     regressions: int = 0
     started: bool = False
 
@@ -117,6 +119,16 @@ def quarantine(
     return pause(replace(state, quarantined=names), number + config.pause_decisions)
 
 
+def pin(state: SafetyState, family: str) -> SafetyState:
+    """Keep a knob where it is until `unpin`; pinning twice is pinning once."""
+    return replace(state, pinned=tuple(sorted({*state.pinned, family})))
+
+
+def unpin(state: SafetyState, family: str) -> SafetyState:
+    """Let a knob move again."""
+    return replace(state, pinned=tuple(name for name in state.pinned if name != family))
+
+
 def watch(config: Safety, state: SafetyState, *, regressed: bool, begins: bool) -> SafetyState:
     """Take note of one decision's metric: regressions in a row, and the start threshold."""
     regressions = state.regressions + 1 if regressed else 0
@@ -175,7 +187,30 @@ def screen(
     return tuple(dict.fromkeys(faults))
 
 
+def screen_by_hand(
+    state: SafetyState,
+    knobs: Mapping[str, Knob],
+    moves: Mapping[str, object],
+    point: Mapping[str, object],
+) -> tuple[Reason, ...]:
+    """List what is wrong with moves that an operator asks for; empty when they may be made.
+
+    Bounds, risk and quarantine hold for everybody; cooldowns, phases, pins and the largest step
+    are there to keep the *search* careful.
+    """
+    if not moves or not set(moves) <= set(knobs):
+        return (Reason.UNKNOWN_KNOB,)
+    faults = [Reason.QUARANTINED for family in moves if family in state.quarantined]
+    for family, move in moves.items():
+        faults.extend(standing_faults(knobs[family], None))
+        found = move_faults(knobs[family], point[family], move)  # type: ignore[arg-type]
+        faults.extend(fault for fault in found if fault is not Reason.STEP)
+    return tuple(dict.fromkeys(faults))
+
+
 def _resting(state: SafetyState, family: str, number: int) -> tuple[Reason, ...]:
     if family in state.quarantined:
         return (Reason.QUARANTINED,)
+    if family in state.pinned:
+        return (Reason.PINNED,)
     return (Reason.COOLDOWN,) if number < state.ready.get(family, 0) else ()

@@ -169,8 +169,8 @@ def test_a_target_resumes_whether_the_optimizer_is_loaded_before_or_after(tmp_pa
                 first.step(tuner.step)
             tuner.report({"val/loss": 1.0 / (1 + number)})
         saved, state = first.checkpoint(), tuner.state_dict()
-        assert tuner._log is not None
-        tuner._log.close()
+        assert tuner._session.log is not None
+        tuner._session.log.close()
         second = Training(make_scheduler=lambda o: CosineAnnealingLR(o, 60))
         if order == "before":
             second.load(saved)
@@ -326,8 +326,8 @@ def test_a_value_without_a_range_resumes_when_the_user_has_restored_it_first(
     training.step(tuner.step)
     assert tuner.report({"val/loss": 0.5}).verdict is Action.ACCEPTED
     state, restored = tuner.state_dict(), dict(weights)
-    assert tuner._log is not None
-    tuner._log.close()
+    assert tuner._session.log is not None
+    tuner._session.log.close()
     again = Tuner(
         gptune.value_actuators(restored), recipe=RECIPE, run_dir=tmp_path / "run", resume=True
     )

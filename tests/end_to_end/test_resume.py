@@ -50,8 +50,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(kill_at: int, tmp_path: Path
     path = tmp_path / "checkpoint.pt"
     torch.save({"training": first.checkpoint(), "gptune": tuner.state_dict()}, path)
     advance(first, tuner, METRICS[kill_at : kill_at + 2])
-    assert tuner._log is not None
-    tuner._log.close()  # what the kernel does for a process that dies
+    assert tuner._session.log is not None
+    tuner._session.log.close()  # what the kernel does for a process that dies
     second = Training()
     saved = torch.load(path, weights_only=True)
     second.load(saved["training"])
@@ -124,7 +124,7 @@ def test_a_mode_that_is_asked_for_on_resume_is_never_widened(mode: str, tmp_path
         assert resumed.values == {"opt.lr": 1.0}
         advance(training, resumed, METRICS[1:8])
         assert resumed.values == {"opt.lr": 1.0}
-        assert resumed._hands["opt.lr"].actuator.read() == 1.0
+        assert resumed._session.hands["opt.lr"].actuator.read() == 1.0
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:

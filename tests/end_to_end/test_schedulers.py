@@ -108,7 +108,7 @@ def test_a_rejected_change_is_restored_from_its_snapshot_in_every_group(tmp_path
     }
     with Tuner(training.optimizer, recipe=recipe, run_dir=tmp_path / "run") as tuner:
         training.step(tuner.step)
-        hands: dict[str, Hand] = tuner._hands
+        hands: dict[str, Hand] = tuner._session.hands
         snapshots = {family: hand.actuator.snapshot() for family, hand in hands.items()}
         decision = tuner.report({"val/loss": 1.0})
         assert len(decision.changes) == 3

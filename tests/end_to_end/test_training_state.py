@@ -95,8 +95,8 @@ def test_one_checkpoint_resumes_weights_schedule_chance_and_tuning_bit_for_bit(
     path = tmp_path / "checkpoint.pt"
     torch.save({"training": killed.state.state_dict(), "tuner": killed.tuner.state_dict()}, path)
     killed.train(KILL, KILL + 7)  # lost with the process
-    assert killed.tuner._log is not None
-    killed.tuner._log.close()
+    assert killed.tuner._session.log is not None
+    killed.tuner._session.log.close()
 
     random.seed(99)
     torch.manual_seed(99)
@@ -126,7 +126,7 @@ def test_in_a_run_weights_go_back_while_schedule_and_tuning_go_on(tmp_path: Path
         for parameter in run.model.parameters():
             parameter.fill_(float("nan"))
     rate = run.optimizer.param_groups[0]["lr"]
-    run.state.restore("last", knobs=[hand.actuator for hand in run.tuner._hands.values()])
+    run.state.restore("last", knobs=[hand.actuator for hand in run.tuner._session.hands.values()])
     assert all(torch.equal(a, b) for a, b in zip(run.tensors(), good, strict=True))
     assert run.optimizer.param_groups[0]["lr"] == rate
     assert run.tuner.values == values

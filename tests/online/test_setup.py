@@ -9,67 +9,22 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from gptune.actuators import optimizer_actuators, parts_of, value_actuators
 from gptune.configs import Mode, Recipe
-from gptune.core.criteria import LogExpectedImprovement, UpperConfidenceBound
 from gptune.core.proposer import Seeded
 from gptune.errors import ActuatorError, RecipeError
+from gptune.online.choices import make_recipe
 from gptune.online.decision import KernelConfig
 from gptune.online.setup import (
     attach,
     check_actuator,
-    choose_acquisition,
     list_actuators,
     make_hands,
     make_proposer,
-    make_recipe,
-    parse_mode,
 )
-from gptune.records import Categorical, Float, Integer
 from tests.doubles import FakeKnob
 
 
 def optimizer() -> torch.optim.Optimizer:
     return torch.optim.Adam(nn.Linear(2, 1).parameters(), lr=0.1, weight_decay=0.01)
-
-
-def test_shorthands_build_a_recipe() -> None:
-    given = {"objective": "reward", "direction": "maximize", "space": {"lr": (0.5, 2.0)}}
-    recipe = make_recipe(None, given, "suggest")
-    assert recipe.objective.primary == "reward"
-    assert recipe.objective.mode == "max"
-    assert recipe.mode is Mode.SUGGEST
-    assert recipe.mutations()["opt.lr"].bounds == (0.5, 2.0)
-
-
-def test_without_anything_the_recipe_is_the_default() -> None:
-    assert make_recipe(None, {"objective": None, "space": None}, None) == Recipe()
-
-
-def test_every_kind_of_parameter_has_its_mode() -> None:
-    space = {
-        "lr": (0.5, 2.0),
-        "loss.aux": Float(0.1, 2.0),
-        "data.workers": Integer(1, 8),
-        "model.act": Categorical(("relu", "gelu")),
-    }
-    mutations = make_recipe(None, {"space": space}, None).mutations()
-    modes = {family: mutation.mode for family, mutation in mutations.items()}
-    assert modes == {
-        "opt.lr": "mult",
-        "loss.aux": "set",
-        "data.workers": "set",
-        "model.act": "set",
-    }
-
-
-def test_one_knob_named_twice_is_refused() -> None:
-    with pytest.raises(RecipeError, match="same knob"):
-        make_recipe(None, {"space": {"lr": (0.5, 2.0), "opt.lr": (0.5, 2.0)}}, None)
-
-
-@pytest.mark.parametrize("mode", ["ACTIVE", " observe", "", "on"])
-def test_an_unknown_mode_is_refused(mode: str) -> None:
-    with pytest.raises(RecipeError, match="mode"):
-        parse_mode(mode)
 
 
 @pytest.mark.parametrize("name", ["", "aux", "loss.", ".aux", "loss aux", "loss.aux[x]", 3])
@@ -200,13 +155,6 @@ def test_attaching_installs_the_hooks_once_and_mode_off_removes_them() -> None:
     attach(hands, Mode.OFF)
     assert not adam._optimizer_step_pre_hooks
     assert not adam._optimizer_step_post_hooks
-
-
-def test_criteria_are_found_by_name_or_taken_as_they_are() -> None:
-    mine = UpperConfidenceBound(1.0)
-    assert choose_acquisition(None) is None
-    assert choose_acquisition("log_ei") == LogExpectedImprovement()
-    assert choose_acquisition(mine) is mine
 
 
 def test_a_proposer_needs_a_knob() -> None:

@@ -144,7 +144,7 @@ def test_an_objective_that_is_never_reported_is_warned_of_once_with_the_nearest_
         ({"mode": "guard"}, RecipeError, "mode: 'guard' is not available yet"),
         ({"objective": "x", "recipe": {}}, RecipeError, "objective: must not stand beside recipe="),
         ({"recipe": {"saftey": {}}}, RecipeError, "saftey: unknown key; did you mean 'safety'"),
-        ({"recipe": "recipe.yaml"}, RecipeError, "recipe: files are not read yet"),
+        ({"recipe": "recipe.yaml"}, RecipeError, "recipe.yaml: cannot be read"),
         ({"direction": "down", "recipe": None}, RecipeError, "direction: must be minimize or"),
         ({"objective": 3, "recipe": None}, RecipeError, "objective: must name a metric"),
         ({"space": {"lr": (2.0, 5.0)}, "recipe": None}, RecipeError, "space.lr.bounds: must cont"),
@@ -460,11 +460,11 @@ def test_a_knob_registered_later_is_tuned_too_and_what_was_learnt_is_kept(tmp_pa
     weights = {"aux": 0.5}
     with tuner:
         run_decisions(training, tuner, falling(9))
-        assert tuner._proposer is not None
-        known = tuner._proposer.state_dict()["count"]
+        assert tuner._session._proposer is not None
+        known = tuner._session._proposer.state_dict()["count"]
         (knob,) = gptune.value_actuators(weights, {"aux": gptune.Float(0.1, 2.0)})
         tuner.register(knob)
-        assert tuner._proposer.state_dict()["count"] == known > 0
+        assert tuner._session._proposer.state_dict()["count"] == known > 0
         run_decisions(training, tuner, falling(20))
         with pytest.raises(ActuatorError, match="two actuators"):
             tuner.register(knob)
@@ -487,13 +487,13 @@ def test_a_failing_disk_stops_tuning_but_never_training(tmp_path: Path) -> None:
     training, tuner = made(tmp_path)
     with tuner:
         run_decisions(training, tuner, [1.0])
-        assert tuner._log is not None
-        tuner._log._files = FullDisk()  # type: ignore[assignment]
+        assert tuner._session.log is not None
+        tuner._session.log._files = FullDisk()  # type: ignore[assignment]
         decisions = run_decisions(training, tuner, [0.5, 0.4, 0.3, 0.2])
         assert not tuner.log_ok
         assert all(decision.verdict is not Action.APPLIED for decision in decisions)
-        assert tuner._state.pending is None
-        assert tuner._state.log_failed
+        assert tuner._session.state.pending is None
+        assert tuner._session.state.log_failed
 
 
 class FullDisk:
@@ -642,7 +642,7 @@ def test_the_range_that_the_user_gave_is_the_range(tmp_path: Path) -> None:
     with gptune.Tuner(
         gptune.value_actuators(Model(), own, name="model"), space=given, run_dir=tmp_path / "run"
     ) as tuner:
-        assert {f: knob.space for f, knob in tuner._config.knobs.items()} == given
+        assert {f: knob.space for f, knob in tuner._session.config.knobs.items()} == given
     wrong = {"model.penalty": gptune.Categorical(("l1", "none"))}
     with pytest.raises(RecipeError, match=r"space\.model\.penalty: must lie within"):
         gptune.Tuner(gptune.value_actuators(Model(), own, name="model"), space=wrong)
@@ -655,19 +655,19 @@ def test_the_range_that_the_user_gave_is_the_range(tmp_path: Path) -> None:
 
 def test_an_interrupt_while_a_change_is_made_leaves_nothing_applied(tmp_path: Path) -> None:
     training, tuner = made(tmp_path)
-    assert tuner._log is not None
-    written = tuner._log.append
+    assert tuner._session.log is not None
+    written = tuner._session.log.append
 
     def interrupted(moment: Any, event: Any, *, durable: bool = False) -> bool:
         if isinstance(event, Applied):
             raise KeyboardInterrupt
         return written(moment, event, durable=durable)
 
-    tuner._log.append = interrupted  # type: ignore[method-assign]
+    tuner._session.log.append = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         run_decisions(training, tuner, [1.0])
-    tuner._log.append = written  # type: ignore[method-assign]
-    assert tuner._hands["opt.lr"].actuator.read() == 1.0
+    tuner._session.log.append = written  # type: ignore[method-assign]
+    assert tuner._session.hands["opt.lr"].actuator.read() == 1.0
     tuner.close()
 
 

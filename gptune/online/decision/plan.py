@@ -145,15 +145,17 @@ def leave(
     step: int,
     reason: Reason,
     *,
+    action: Action = Action.REJECTED,
     strays: tuple[str, ...] = (),
 ) -> tuple[KernelState, Plan]:
-    """Resolve the open segment because tuning stops here; no decision is counted.
+    """Resolve the open segment between two decisions; no decision is counted.
 
     Args:
         config: The recipe and the knobs.
         state: What the kernel remembers.
         step: Optimizer steps counted so far [steps].
-        reason: Why it stops.
+        reason: Why it ends here.
+        action: REJECTED undoes the change, ACCEPTED keeps it.
         strays: Families whose value something else has written since.
     """
     moment = config.moment(state.decision, step)
@@ -161,9 +163,9 @@ def leave(
     if state.pending is not None:
         resolution = Resolution(
             pending=state.pending,
-            action=Action.REJECTED,
+            action=action,
             reasons=(reason,),
-            undo=True,
+            undo=action is Action.REJECTED,
             strays=strays,
         )
     draft = Draft(moment=moment, observed=None, resolution=resolution, reasons=(reason,))

@@ -49,6 +49,7 @@ class KernelState(Struct, frozen=True, kw_only=True):
         objective: Newest undisturbed values of the objective, larger is better.
         backups: The same for the backup metrics, as reported.
         log_failed: The disk failed: tuning has stopped, training goes on.
+        overrides: What an operator has set of the recipe: ``section.field`` -> value.
     """
 
     decision: int = 0
@@ -59,6 +60,7 @@ class KernelState(Struct, frozen=True, kw_only=True):
     objective: Track = Track()
     backups: dict[str, Track] = {}
     log_failed: bool = False
+    overrides: dict[str, Scalar | None] = {}
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -105,12 +107,14 @@ class Plan(Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...] = ()
     reasons: tuple[Reason, ...] = ()  # why the proposal was not taken
     message: str = ""
+    tag: str = ""  # of a change that no search proposed: several may follow one decision
 
     @property
     def id(self) -> str:
-        """The mutation's id: ``<decision>:<family>``, families joined by ``+``."""
+        """The mutation's id: ``<decision>:<family>``, families joined by ``+``; then ``@<tag>``."""
         names = "+".join(change.family for change in self.changes)
-        return f"{self.draft.moment.decision}:{names}"
+        tag = f"@{self.tag}" if self.tag else ""
+        return f"{self.draft.moment.decision}:{names}{tag}"
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

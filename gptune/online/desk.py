@@ -1,0 +1,67 @@
+"""Where commands from another terminal arrive: each is done at most once, and answered."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gptune.events import Command, Moment
+from gptune.run_directory import control
+from gptune.run_directory.control import Answer, Message
+from gptune.run_directory.event_log import read_events
+from gptune.run_directory.file_system import FileSystem
+
+AGAIN = "was taken before the run was interrupted, and is not done again"
+Obey = Callable[[Message], tuple[bool, str]]
+
+
+class Desk:
+    """Takes commands from a run directory and leaves the answers there.
+
+    Args:
+        files: The disk.
+        directory: The run directory.
+        say: Warns the user.
+    """
+
+    def __init__(self, files: FileSystem, directory: Path, say: Callable[[str], None]) -> None:
+        self._files, self._directory, self._say = files, directory, say
+        self._earlier = _taken(files, directory)
+
+    def serve(self, obey: Obey, now: Callable[[], Moment]) -> int:
+        """Do every command that waits; gives how many there were. Never raises for the disk.
+
+        Args:
+            obey: Does one command, and says whether it was done and what came of it.
+            now: Says when.
+        """
+        try:
+            found = control.waiting(self._files, self._directory)
+            for ident in found:
+                message = control.take(self._files, self._directory, ident)
+                if message is not None:
+                    control.answer(self._files, self._directory, self._do(message, obey, now()))
+        except OSError as error:
+            self._say(f"commands from outside cannot be read or answered ({error})")
+            return 0
+        return len(found)
+
+    def frozen(self) -> str:
+        """Say why outside commands are shut out; empty when they are not."""
+        return control.frozen(self._files, self._directory)
+
+    def _do(self, message: Message, obey: Obey, moment: Moment) -> Answer:
+        # A loss of power may bring back the file of a command that was done.
+        again = message.id in self._earlier
+        accepted, text = (False, AGAIN) if again else obey(message)
+        return Answer(
+            id=message.id,
+            accepted=accepted,
+            message=text,
+            decision=moment.decision,
+            step=moment.step,
+        )
+
+
+def _taken(files: FileSystem, directory: Path) -> frozenset[str]:
+    """List the commands that the log knows, superseded ones too: none of them is done again."""
+    events = (line.event for line in read_events(directory, files))
+    return frozenset(event.id for event in events if isinstance(event, Command))

@@ -1,0 +1,367 @@
+"""One run in motion: the kernel's memory, the hands and the log. Plans come in, deeds go out."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from gptune.configs import Mode
+from gptune.configs.overrides import override
+from gptune.core.proposer import Proposer
+from gptune.errors import GptuneError
+from gptune.events import Closed, Command, KnobReading, ModeChanged, Moment, Paused
+from gptune.online import setup
+from gptune.online.asking import consult
+from gptune.online.bulletin import Bulletin
+from gptune.online.checkpoint import Checkpoint, Mark, put_values, rewind
+from gptune.online.collective import Broadcast
+from gptune.online.decision import (
+    Hand,
+    KernelConfig,
+    KernelState,
+    Outcome,
+    Plan,
+    Saved,
+    Seen,
+    carry_out,
+    describe,
+    leave,
+    plan,
+    settle,
+    start_point,
+)
+from gptune.online.desk import Desk
+from gptune.online.foreign import Answer, foreign_call
+from gptune.online.notices import Notices
+from gptune.online.opening import announce, keep_recipe, opened
+from gptune.online.replay import Score
+from gptune.online.steering import Steered, by_hand, read_order, steer
+from gptune.online.watch import KnobStatus, Watch
+from gptune.recipe.recorded import Movement, movements_of
+from gptune.records import Action, Decision, Point, Proposal, Reason, Request, Told
+from gptune.run_directory.control import Message
+from gptune.run_directory.event_log import EventLog
+from gptune.run_directory.file_system import FileSystem
+
+POLL = 64  # steps between two looks for commands, beside those at decisions [steps]
+
+MakeProposer = Callable[[KernelConfig, int], Proposer | None]
+
+
+class Session:
+    """Holds what changes while a run is tuned, and acts on it.
+
+    Args:
+        config: The recipe as given, and the knobs.
+        hands: Family -> actuator.
+        seed: Of all chance.
+        make_proposer: Makes a proposer for a config and a seed.
+        files: The disk.
+    """
+
+    def __init__(
+        self,
+        config: KernelConfig,
+        hands: dict[str, Hand],
+        *,
+        seed: int,
+        make_proposer: MakeProposer,
+        files: FileSystem,
+    ) -> None:
+        self.base = self.config = config  # as given; and with what an operator has set
+        self.hands = hands
+        self.steps, self.seed = 0, seed
+        self.state = KernelState(mode=config.recipe.mode, point=start_point(config))
+        self.score = Score(())
+        self.log: EventLog | None = None
+        self.waits_for_state = self.closed = False
+        self.say = Notices().say
+        self.caught: list[Exception] = []
+        self._make_proposer = make_proposer
+        self._files = files
+        self._proposer = make_proposer(config, seed)
+        self._saved: dict[str, Saved] = {}
+        self._watch = Watch(self.say)
+        self._desk: Desk | None = None
+        self._bulletin: Bulletin | None = None
+
+    # life -------------------------------------------------------------------------------------
+
+    def start(self, log: EventLog) -> None:
+        """Say what will be tuned, and watch the optimizer; the log is given back on an error."""
+        self._bulletin = Bulletin(self._files, log.directory, self.say)
+        log.listen = self._bulletin.hear
+        try:
+            announce(log, self.config, self.now(), seed=self.seed)
+            setup.attach(self.hands, Mode.ACTIVE)
+        except GptuneError:
+            foreign_call(lambda: setup.attach(self.hands, Mode.OFF))
+            log.close()
+            raise
+        self.log, self.waits_for_state = log, log.was_used
+        self._desk = Desk(self._files, log.directory, self.say)
+        complaint = keep_recipe(log, self._files, self.base.recipe)
+        if complaint:
+            self.say(complaint)
+        if not self.hands:
+            self.say("no knob is attached, so nothing will be tuned, only observed")
+        self.publish()
+
+    def close(self) -> None:
+        """Put back what is unjudged, remove all hooks, give the run directory back."""
+        if self.closed:
+            return
+        if self.log is not None and not self.waits_for_state:
+            self.resolve(Reason.CLOSED)
+            self.log.append(self.now(), Closed(decisions=self.state.decision), durable=True)
+        self.closed = True
+        self.serve()
+        foreign_call(lambda: setup.release(self.hands))
+        self.publish()
+        if self.log is not None:
+            self.log.close()
+
+    def set_mode(self, new: Mode, by: str = "call") -> None:
+        """Change the mode; leaving active puts an unjudged change back first."""
+        old = self.state.mode
+        if self.closed or new is old:
+            return
+        if old is Mode.ACTIVE:
+            self.resolve(Reason.LEFT_ACTIVE)
+        self.state = replace(self.state, mode=new)
+        self._watch.start(self.hands, self.steps)
+        if self.log is not None:
+            self.log.append(self.now(), ModeChanged(old=old, new=new, by=by))
+        setup.attach(self.hands, new)
+
+    def join(self, added: Mapping[str, Hand]) -> None:
+        """Take more knobs; earlier observations count with the values that they have now."""
+        setup.attach(added, self.state.mode)
+        self.hands.update(added)
+        knobs = {**self.config.knobs, **{name: hand.knob for name, hand in added.items()}}
+        self.base = replace(self.base, knobs=knobs)
+        self._adopt(self.state)
+        start = {name: start_point(self.config)[name] for name in added}
+        self.state = replace(self.state, point={**self.state.point, **start})
+        old, self._proposer = self._proposer, self._make_proposer(self.config, self.seed)
+        if old is not None and self._proposer is not None:
+            self._proposer.inherit(old, start)
+        if self.log is not None:
+            self.log.append(self.now(), opened(self.config, self.seed, resumed=False))
+
+    def now(self) -> Moment:
+        """Say when it is, in the run's own counts."""
+        return self.config.moment(self.state.decision, self.steps)
+
+    # decisions --------------------------------------------------------------------------------
+
+    def decide(self, seen: Seen, broadcast: Broadcast) -> Decision:
+        """Make one decision of what was seen, and carry it out."""
+        planned = foreign_call(lambda: plan(self.config, self.state, seen, self._propose))
+        if planned.value is None:
+            return self._stop(planned)
+        self.state, made = planned.value
+        made = broadcast(made)
+        return describe(made, self._carry_out(made), seen.objective)
+
+    def resolve(self, reason: Reason, action: Action = Action.REJECTED) -> Outcome:
+        """End the open segment, if there is one, between two decisions."""
+        strays = self._watch.strays(self.hands, self.state.point)
+        self.state, made = leave(
+            self.config, self.state, self.steps, reason, action=action, strays=strays
+        )
+        return self._carry_out(made)
+
+    def move(self, moves: Point, *, source: str, tag: str) -> Outcome:
+        """Make moves that no search proposed: applied as others are, and kept unjudged."""
+        made = by_hand(self.config, self.state, self.steps, moves, source=source, tag=tag)
+        outcome = self._carry_out(made)
+        if outcome.applied:
+            self.resolve(Reason.OPERATOR, Action.ACCEPTED)
+        return outcome
+
+    def play(self) -> None:
+        """Make the recorded changes that are due."""
+        for moves in self.score.due(self.steps):
+            new = {f: m for f, m in moves.items() if m != self.state.point[f]}
+            tag = f"replay-{self.log.seq if self.log else 0}"
+            if new and self.state.mode is Mode.REPLAY:
+                self.move(new, source="replay", tag=tag)
+
+    def next_look(self) -> int:
+        """Say after which step commands or recorded changes are looked for again [steps]."""
+        regular = (self.steps // POLL + 1) * POLL
+        recorded = self.score.step
+        return regular if recorded is None else min(regular, recorded)
+
+    # commands ---------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Do what another terminal has ordered since the last look."""
+        if self._desk is not None and not self.waits_for_state:
+            served = self._desk.serve(self._obey, self.now)
+            if served:
+                self.publish()
+
+    def publish(self) -> None:
+        """Let whoever looks from outside see where the run stands."""
+        if self._bulletin is not None:
+            self._bulletin.publish()
+
+    def _obey(self, message: Message) -> tuple[bool, str]:
+        done = foreign_call(lambda: self._do(message))
+        if done.value is None:
+            self.caught.extend([] if done.error is None else [done.error])
+            return False, f"failed: {done.message}"
+        return done.value
+
+    def _do(self, message: Message) -> tuple[bool, str]:
+        """Write a command down, then do it: a command that the log does not know is not done."""
+        assert self.log is not None
+        assert self._desk is not None
+        refusal = message.fault or self._desk.frozen()
+        refusal = refusal or ("the run has ended" if self.closed else "")
+        steered = None
+        if not refusal:
+            try:
+                order = read_order(message.verb, message.arguments)
+                steered = steer(self.config, self.state, order, self._past())
+            except GptuneError as error:
+                refusal = str(error)
+        event = Command(
+            id=message.id,
+            verb=message.verb,
+            arguments=message.arguments,
+            accepted=steered is not None,
+            message=steered.message if steered else refusal,
+        )
+        written = self.log.append(self.now(), event, durable=True)
+        if steered is None:
+            return False, refusal
+        if not written:
+            return False, f"the log cannot be written ({self.log.failure}), so nothing is done"
+        return self._follow(steered, message.id)
+
+    def _follow(self, steered: Steered, tag: str) -> tuple[bool, str]:
+        state = self.state
+        self._adopt(
+            replace(
+                state,
+                safety=steered.safety or state.safety,
+                overrides=state.overrides if steered.overrides is None else steered.overrides,
+            )
+        )
+        for notice in steered.notices:
+            if self.log is not None:
+                self.log.append(self.now(), notice)
+        outcome = Outcome()
+        if steered.ends is not None:
+            outcome = self.resolve(Reason.OPERATOR, steered.ends)
+        if steered.moves and not outcome.unrestored:
+            outcome = self.move(steered.moves, source="human", tag=tag)
+        if steered.mode is not None:
+            self.set_mode(steered.mode, by="command")
+        failed = bool(outcome.failed or outcome.unrestored)
+        return not failed, "; ".join(outcome.messages) if failed else steered.message
+
+    def _past(self) -> Iterator[Movement]:
+        """Read every movement so far, once somebody asks."""
+        if self.log is not None:
+            yield from movements_of(self.log.directory, self._files)
+
+    def _adopt(self, state: KernelState) -> None:
+        """Take a state, and the recipe with what an operator has set of it."""
+        self.state = state
+        recipe = override(self.base.recipe, state.overrides)
+        self.config = replace(self.base, recipe=recipe)
+
+    # checkpoints ------------------------------------------------------------------------------
+
+    def checkpoint(self) -> Checkpoint:
+        """Give all that is needed to go on."""
+        log = self.log
+        return Checkpoint(
+            seed=self.seed,
+            steps=self.steps,
+            recipe=self.base.recipe.to_dict(),
+            knobs=self.config.knobs,
+            kernel=self.state,
+            proposer=self._proposer.state if self._proposer else None,
+            total_steps=self.config.total_steps,
+            log=Mark(seq=log.seq, checksum=log.checksum) if log else None,
+        )
+
+    def resume(self, read: Checkpoint) -> None:
+        """Go on where `checkpoint` was made; lines of the log beyond it are superseded.
+
+        Raises:
+            StateError: If the log is another run's; nothing is changed then.
+        """
+        own, log, kernel = self.state.mode, self.log, read.kernel
+        moment = self.base.moment(kernel.decision, read.steps)
+        if log is None or not rewind(log, read.log, moment):
+            # Not the log that the open change was written to: it may not come into force here.
+            kernel, _ = leave(self.base, kernel, read.steps, Reason.LEFT_ACTIVE)
+        self.hands = {f: Hand(h.actuator, read.knobs[f]) for f, h in self.hands.items()}
+        self.base = replace(self.base, knobs=read.knobs)
+        self._adopt(replace(kernel, mode=Mode.OFF if own is Mode.OFF else kernel.mode))
+        self.steps, self.seed = read.steps, read.seed
+        self._proposer = self._make_proposer(self.config, self.seed)
+        if self._proposer is not None and read.proposer is not None:
+            self._proposer.resume(read.proposer)
+        self._saved = put_values(kernel, self.hands)
+        self._watch.start(self.hands, self.steps)
+        self.score.due(self.steps)  # made already
+        self.waits_for_state = False
+        if own is not Mode.ACTIVE:  # a mode that was asked for is never widened
+            self.set_mode(own)
+
+    # inside -----------------------------------------------------------------------------------
+
+    def read_knobs(self) -> dict[str, KnobReading]:
+        """Read where every knob stands at a decision."""
+        return self._watch.read(self.hands, self.state.point, self.steps)
+
+    def describe_knobs(self) -> dict[str, KnobStatus]:
+        """Say where every knob stands, for people."""
+        works = self.log is not None and not self.closed
+        state = self.state if works else replace(self.state, mode=Mode.OFF)
+        return self._watch.describe(self.hands, self.config, state, self.steps)
+
+    def answer_for_failures(self) -> None:
+        """Do what ``safety.on_error`` says of failures that were contained since the last call."""
+        caught, self.caught = self.caught, []
+        policy = self.config.recipe.safety.on_error
+        if caught and policy == "disable":
+            self.set_mode(Mode.OBSERVE)
+        elif caught and policy == "raise":
+            raise caught[0]
+
+    def _propose(self, told: Told | None, request: Request | None) -> Answer[Proposal] | None:
+        if self._proposer is None:
+            return None
+        answer = consult(self._proposer, told, request)
+        self.caught.extend([] if answer.error is None else [answer.error])
+        return answer if request is not None else None
+
+    def _carry_out(self, made: Plan) -> Outcome:
+        if self.log is None:
+            return Outcome()
+        done, before = carry_out(made, self.log, self.hands, self._saved), self.state.safety
+        self._saved = done.saved
+        self.state = settle(self.config, self.state, made, done.outcome)
+        if self.state.safety.paused and not before.paused:  # a knob was quarantined
+            wait = self.config.recipe.safety.pause_decisions
+            self.log.append(self.now(), Paused(decisions=wait, reasons=(Reason.QUARANTINED,)))
+        self.caught.extend(done.errors)
+        for message in (*done.outcome.messages, *([made.message] if made.message else [])):
+            self.say(message)
+        return done.outcome
+
+    def _stop(self, failure: Answer[Any]) -> Decision:
+        """Stop tuning on account of gptune's own failure; training goes on."""
+        self.say(f"tuning stops for a failure of its own: {failure.message}")
+        self.caught.extend([] if failure.error is None else [failure.error])
+        self.set_mode(Mode.OBSERVE)
+        at, why = self.now(), (Reason.KERNEL_FAILED,)
+        return Decision(number=at.decision, step=at.step, verdict=Action.BLOCKED, reasons=why)

@@ -1,0 +1,112 @@
+"""What a run did to its knobs, one movement after the other: read back to replay it or undo it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from gptune.errors import RecipeError
+from gptune.records import Scalar
+from gptune.run_directory.event_log import EVENTS, effective, read_events
+from gptune.run_directory.exports import mutations
+from gptune.run_directory.file_system import FileSystem
+
+
+class Movement(msgspec.Struct, frozen=True, kw_only=True):
+    """One knob went from one move to another.
+
+    Attributes:
+        step: Optimizer steps counted before it [steps].
+        family: The knob.
+        new: Its move from then on.
+        old: Its move until then.
+        decision: The last decision before it.
+        id: The mutation's; movements of one id and status were made together.
+        status: applied, or rolled_back for the way back.
+        source: Who wanted it: startup | gp | random | fallback | deadline | replay | human.
+    """
+
+    step: int
+    family: str
+    new: Scalar
+    old: Scalar
+    decision: int
+    id: str
+    status: str = "applied"
+    source: str | None = None
+
+
+def read_movements(path: str | Path) -> tuple[Movement, ...]:
+    """Read the movements of a run directory, or of a file that ``gptune export`` wrote.
+
+    Raises:
+        RecipeError: If there are none to be read.
+        EventLogError: If the run's log is damaged.
+    """
+    place = Path(path)
+    if place.is_dir():
+        if not (place / EVENTS).is_file():
+            raise RecipeError(f"replay: {str(path)!r} holds no {EVENTS}; give a run directory")
+        return movements_of(place)
+    return _read_file(place)
+
+
+def movements_of(directory: Path, files: FileSystem | None = None) -> tuple[Movement, ...]:
+    """Read the movements of a run's log, the oldest first; superseded ones are left out."""
+    rows = mutations(effective(read_events(directory, files)))
+    return tuple(msgspec.convert(row, Movement) for row in rows)
+
+
+def point_after(movements: Iterable[Movement], decision: int) -> dict[str, Scalar]:
+    """Give the moves in force just before decision ``decision + 1``, of knobs that ever moved."""
+    point: dict[str, Scalar] = {}
+    for movement in movements:
+        point.setdefault(movement.family, movement.old)
+        if movement.decision <= decision:
+            point[movement.family] = movement.new
+    return point
+
+
+def before_last(movements: Iterable[Movement]) -> dict[str, Scalar]:
+    """Give the moves before the last change that is still in force; empty without one."""
+    changes: dict[str, dict[str, Scalar]] = {}
+    for movement in movements:
+        if movement.status == "applied":
+            changes.setdefault(movement.id, {})[movement.family] = movement.old
+        else:
+            changes.get(movement.id, {}).pop(movement.family, None)
+    standing = [olds for olds in changes.values() if olds]
+    return standing[-1] if standing else {}
+
+
+def together(movements: Iterable[Movement]) -> list[tuple[Movement, ...]]:
+    """Group the movements that were made at once, in their order."""
+    groups: list[list[Movement]] = []
+    for movement in movements:
+        last = groups[-1][0] if groups else None
+        mark = (movement.id, movement.status, movement.step)
+        if last is not None and (last.id, last.status, last.step) == mark:
+            groups[-1].append(movement)
+        else:
+            groups.append([movement])
+    return [tuple(group) for group in groups]
+
+
+def _read_file(path: Path) -> tuple[Movement, ...]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise RecipeError(
+            f"replay: {str(path)!r} cannot be read ({error}); give a run directory, or a file "
+            "that gptune export --mutations wrote"
+        ) from error
+    movements = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            movements.append(msgspec.json.decode(line, type=Movement))
+        except msgspec.MsgspecError as error:
+            raise RecipeError(
+                f"replay: {str(path)!r}, line {number}: {error}; give what gptune export "
+                "--mutations wrote"
+            ) from error
+    return tuple(movements)

@@ -1,0 +1,150 @@
+"""Commands from another terminal, and their answers: untyped data in, data out.
+
+A command is one file, ``commands/<time>-<chance>.json``, put there whole by a rename; the run
+takes it and leaves ``answers/<the same name>.json``. ``freeze.json`` shuts outside commands out.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gptune.run_directory.file_system import FileSystem
+
+COMMANDS, ANSWERS, FREEZE = "commands", "answers", "freeze.json"
+LONGEST = 1 << 16  # bytes of a command; a longer one is refused unread
+MOST = 100  # commands taken at one look
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """A command as it was found.
+
+    Attributes:
+        id: Its name; the run does it at most once.
+        verb: What shall be done; empty if it could not be read.
+        arguments: What it is about.
+        fault: Why it could not be read; empty when it was.
+    """
+
+    id: str
+    verb: str = ""
+    arguments: dict[str, Any] = {}
+    fault: str = ""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What came of a command.
+
+    Attributes:
+        id: The command's name.
+        accepted: Whether it was done.
+        message: Old and new value, or why it was refused.
+        decision: Number of the last decision before it took effect.
+        step: Optimizer steps counted then [steps].
+    """
+
+    id: str
+    accepted: bool
+    message: str
+    decision: int
+    step: int
+
+
+def send(files: FileSystem, directory: Path, verb: str, arguments: Mapping[str, Any]) -> str:
+    """Drop a command for the run to find; gives its id. Later commands sort after earlier ones.
+
+    Raises:
+        OSError: If the directory cannot be written.
+    """
+    ident = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+    body = {"verb": verb, "arguments": dict(arguments)}
+    files.replace(directory / COMMANDS / f"{ident}.json", json.dumps(body).encode())
+    return ident
+
+
+def waiting(files: FileSystem, directory: Path) -> list[str]:
+    """List the commands that wait, the oldest first.
+
+    Raises:
+        OSError: If the directory cannot be read.
+    """
+    names = files.names(directory / COMMANDS)
+    return [n.removesuffix(".json") for n in names if n.endswith(".json") and n[0] != "."][:MOST]
+
+
+def take(files: FileSystem, directory: Path, ident: str) -> Message | None:
+    """Take a command away to do it; ``None`` when its sender has just taken it back.
+
+    Raises:
+        OSError: If it cannot be read or taken away; it is still there then.
+    """
+    data = files.read(directory / COMMANDS / f"{ident}.json")
+    return _read(ident, data) if take_back(files, directory, ident) else None
+
+
+def take_back(files: FileSystem, directory: Path, ident: str) -> bool:
+    """Take a command back; gives whether it was still there, and will therefore not be done."""
+    return files.remove(directory / COMMANDS / f"{ident}.json")
+
+
+def _read(ident: str, data: bytes) -> Message:
+    body, fault = None, ""
+    try:
+        body = msgspec.json.decode(data) if len(data) <= LONGEST else None
+        msgspec.json.encode(body)  # what could not be logged is not done
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        return Message(id=ident, fault=f"is not JSON that can be logged: {error}")
+    if not isinstance(body, dict) or body.keys() != {"verb", "arguments"}:
+        fault = 'must be {"verb": ..., "arguments": {...}}'
+    elif not isinstance(body["verb"], str) or not isinstance(body["arguments"], dict):
+        fault = "verb must be a word and arguments a mapping"
+    else:
+        return Message(id=ident, verb=body["verb"], arguments=body["arguments"])
+    return Message(id=ident, fault=fault)
+
+
+def answer(files: FileSystem, directory: Path, made: Answer) -> None:
+    """Leave the answer to a command.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    body = {name: getattr(made, name) for name in Answer.__struct_fields__}
+    files.replace(directory / ANSWERS / f"{made.id}.json", json.dumps(body).encode())
+
+
+def read_answer(files: FileSystem, directory: Path, ident: str) -> Answer | None:
+    """Give the answer to a command, once there is one."""
+    data = files.read(directory / ANSWERS / f"{ident}.json")
+    return Answer(**json.loads(data)) if data else None
+
+
+def freeze(files: FileSystem, directory: Path, *, on: bool) -> None:
+    """Shut outside commands out, or let them in again.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    files.replace(
+        directory / FREEZE, json.dumps({"freeze": "production" if on else "off"}).encode()
+    )
+
+
+def frozen(files: FileSystem, directory: Path) -> str:
+    """Say why outside commands are shut out; empty when they are not.
+
+    What cannot be read counts as frozen: a guard that fails must not open the door.
+    """
+    try:
+        data = files.read(directory / FREEZE)
+        state = json.loads(data).get("freeze") if data else "off"
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        return f"{FREEZE} cannot be read ({error}), which counts as frozen"
+    if state == "off":
+        return ""
+    return "it is frozen" if state == "production" else f"{FREEZE} says {state!r}, unknown: frozen"
