@@ -23,7 +23,8 @@ class Mutation(Struct, frozen=True, kw_only=True):
         bounds: Smallest and largest move; ``None`` takes the actuator's own space.
         max_step: Largest ratio (mult, > 1) or absolute difference (set, delta) between
             consecutive moves; ``None`` = 2 for mult, a quarter of the bounds otherwise.
-        prior_center: Where the first proposal lies; ``None`` = no change.
+        prior_center: Where the first proposals head for, or phase -> where they head for in it;
+            ``None`` = no change.
         cooldown: Whole decisions between two moves of this knob [decisions].
         risk: low | medium | high; high is never moved.
         phases: Names of the phases in which it may move; ``None`` = all.
@@ -32,7 +33,7 @@ class Mutation(Struct, frozen=True, kw_only=True):
     mode: Literal["mult", "set", "delta"] = "mult"
     bounds: tuple[float, float] | None = None
     max_step: float | None = None
-    prior_center: float | None = None
+    prior_center: float | dict[str, float] | None = None
     cooldown: int = 1
     risk: Literal["low", "medium", "high"] = "low"
     phases: tuple[str, ...] | None = None
@@ -44,10 +45,9 @@ class Mutation(Struct, frozen=True, kw_only=True):
             what = f"must be finite and above {least:g} for mode {self.mode}"
             finite = math.isfinite(self.max_step) and self.max_step > least
             need(finite, "max_step", what, self.max_step, do="e.g. 2.0")
-        if self.prior_center is not None:
-            finite = math.isfinite(self.prior_center)
+        for path, center in self._centers().items():
             what = "must be finite and lie inside bounds"
-            need(finite, "prior_center", what, self.prior_center, do="leave it out")
+            need(math.isfinite(center), path, what, center, do="leave it out")
         if self.bounds is not None:
             self._check_bounds(*self.bounds)
 
@@ -62,10 +62,20 @@ class Mutation(Struct, frozen=True, kw_only=True):
             neutral = NEUTRAL[self.mode]
             what = f"must contain {neutral:g}, the move that changes nothing"
             need(low <= neutral <= high, "bounds", what, given, do="widen them")
-        if self.prior_center is not None:
-            inside = low <= self.prior_center <= high
+        for path, center in self._centers().items():
             what = f"must lie inside bounds {given}"
-            need(inside, "prior_center", what, self.prior_center, do="move it inside")
+            need(low <= center <= high, path, what, center, do="move it inside")
+
+    def _centers(self) -> dict[str, float]:
+        center = self.prior_center
+        if isinstance(center, dict):
+            return {f"prior_center.{phase}": value for phase, value in center.items()}
+        return {} if center is None else {"prior_center": center}
+
+    def center_in(self, phase: str) -> float | None:
+        """Give the prior center in a phase; ``None`` if there is none."""
+        center = self.prior_center
+        return center.get(phase) if isinstance(center, dict) else center
 
 
 class Group(Struct, frozen=True, kw_only=True):

@@ -166,8 +166,8 @@ class Proposer:
         self._trials, self._region = other._trials, other._region
 
     def _propose(self, request: Request) -> Proposal:
-        if self._trials == 0 and (first := prior_centers(self.space, request)):
-            return Proposal(point=first, source="startup")
+        if self._heads_for_center() and (nearer := prior_centers(self.space, request)):
+            return Proposal(point=nearer, source="startup")
         chance = self._chance()
         made = None if chance else self._fit()
         if made is None:
@@ -181,6 +181,10 @@ class Proposer:
             if not isinstance(self._acquisition, HasClosedForm):
                 raise  # the user's own mistake; a built-in one met numbers that it cannot bear
         return self._random(request, "fallback")
+
+    def _heads_for_center(self) -> bool:
+        """Say whether to move towards the prior center: at first, while such moves are kept."""
+        return self._trials < max(1, self._config.startup_trials) and not self._region.failures
 
     def _chance(self) -> str | None:
         """Say why the next proposal is drawn by chance, as a source; ``None`` if it is not."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
-from gptune.configs import Mode, neutral
+from gptune.configs import Knob, Mode, neutral
 from gptune.events import Event, Moment, Observed, Paused, Raw, Unpaused
 from gptune.online.decision.state import (
     Draft,
@@ -335,7 +335,7 @@ def _request(
 ) -> Request:
     numeric = [f for f in free if not isinstance(config.knobs[f].space, Categorical)]
     limits = {f: config.knobs[f].limits(float(state.point[f])) for f in numeric}
-    centers = {f: config.knobs[f].mutation.prior_center for f in free}
+    centers = {f: _heading(config.knobs[f], state.point[f], moment.phase) for f in free}
     return Request(
         number=moment.decision,
         point=dict(state.point),
@@ -345,6 +345,15 @@ def _request(
         centers={f: center for f, center in centers.items() if center is not None},
         upward=_guarded_rates(config, moment.step),
     )
+
+
+def _heading(knob: Knob, move: Scalar, phase: str) -> float | None:
+    """Give the prior center while a knob is on its way there from where nothing is changed."""
+    center = knob.mutation.center_in(phase)
+    if center is None or isinstance(knob.space, Categorical):
+        return None
+    ends = sorted((float(neutral(knob.mutation, knob.base)), center))
+    return center if ends[0] <= float(move) <= ends[1] else None
 
 
 def _guarded_rates(config: KernelConfig, step: int) -> tuple[str, ...]:
