@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gptune.core.space import SearchSpace
     from gptune.errors import GptuneError
     from gptune.online.tuner import Tuner
+    from gptune.recipe.evolve import evolve_recipe
     from gptune.records import Categorical, Decision, Float, Integer
     from gptune.version import VERSION as __version__
 
@@ -53,6 +54,7 @@ _HOMES = {
     "Tuner": "online.tuner",
     "UpperConfidenceBound": "core.criteria",
     "dropout_actuator": "actuators",
+    "evolve_recipe": "recipe.evolve",
     "optimizer_actuators": "actuators",
     "schedule": "actuators",
     "value_actuator": "actuators",
@@ -80,6 +82,7 @@ __all__ = [
     "UpperConfidenceBound",
     "__version__",
     "dropout_actuator",
+    "evolve_recipe",
     "optimizer_actuators",
     "schedule",
     "value_actuator",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import torch
 from rich.console import Console
@@ -27,6 +27,7 @@ GOOD_RATE = 0.1  # for the default length; from 0.1 to 1 the final loss changes 
 DECISIONS, LONGEST = 50, 20  # decisions a run, but never more steps apart than this [steps]
 WIDTH, BATCH, LABEL_NOISE = 256, 1000, 0.1
 CLIP = 0.5  # largest norm of the gradient
+SLOWEST = 60.0  # pace [s]
 TRAINING = 1000  # of the 1797 images; the others are for validation
 COLOURS = {
     Action.ACCEPTED: "green",
@@ -48,6 +49,8 @@ class Settings:
         seed: Of the model, the batches and the proposals.
         steps: Optimizer steps a run [steps].
         run_dir: Where the tuned run is logged.
+        recipe: A recipe file for the tuned run; ``mode`` overrides the one in it.
+        pace: Time to wait after each decision [s], for whoever watches or steers.
         quiet: Print the table alone.
     """
 
@@ -56,6 +59,8 @@ class Settings:
     seed: int = 0
     steps: int = 500
     run_dir: Path | None = None
+    recipe: Path | None = None
+    pace: float = 0.0
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +70,10 @@ class Settings:
             raise RecipeError(f"seed: must lie in [0, 2**63), got {self.seed!r}; e.g. 0")
         if self.steps < 1:
             raise RecipeError(f"steps: must be >= 1, got {self.steps!r}; e.g. 500")
+        if not 0 <= self.pace <= SLOWEST:
+            raise RecipeError(
+                f"pace: must lie in [0, {SLOWEST:g}] [s], got {self.pace!r}; e.g. 0.5"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +172,7 @@ def _tuned(settings: Settings, data: Digits, progress: Progress) -> Run:
     begin = perf_counter()
     with Tuner(
         learner.optimizer,
-        objective="val/loss",
+        recipe=settings.recipe,
         model=learner.model,
         scheduler=learner.scheduler,
         evaluate=learner.loss,
@@ -180,6 +189,7 @@ def _tuned(settings: Settings, data: Digits, progress: Progress) -> Run:
                 _count(counts, decision)
                 progress.update(task, completed=step, loss=f"{decision.metric or math.nan:.4f}")
                 _show(progress, decision)
+                sleep(settings.pace)
 
         learner.train(settings.steps, after)
         run_dir = tuner.run_dir

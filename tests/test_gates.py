@@ -29,6 +29,7 @@ PUBLIC = [
     "UpperConfidenceBound",
     "__version__",
     "dropout_actuator",
+    "evolve_recipe",
     "optimizer_actuators",
     "schedule",
     "value_actuator",

@@ -6,9 +6,12 @@ warm-up, then falls from 1 to ``final``, which it has at the end of the run and 
 ``scheduler.step()`` after each step of the optimizer.
 """
 
+import json
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from torch.optim import Optimizer
@@ -52,6 +55,56 @@ SHAPES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
     "linear": lambda done: 1.0 - done,
 }
+
+
+@dataclass(frozen=True)  # without slots: LambdaLR saves and loads a factor by its __dict__
+class Recorded:
+    """A factor that is constant from each of some steps on: what a tuned run did.
+
+    Attributes:
+        steps: Where the factor changes [steps], ascending from 0.
+        factors: From each of those steps on.
+    """
+
+    steps: tuple[int, ...]
+    factors: tuple[float, ...]
+
+    def __call__(self, step: int) -> float:
+        """Give the factor before the optimizer's step number ``step``, counted from 0."""
+        return self.factors[max(0, bisect_right(self.steps, step) - 1)]
+
+
+def recorded(path: str | Path, family: str = "opt.lr") -> Recorded:
+    """Read a schedule that ``gptune recipe export`` wrote, as a factor for ``LambdaLR``.
+
+    Args:
+        path: The ``.schedule.json`` file.
+        family: The knob; of mode mult.
+
+    Raises:
+        ActuatorError: If the file cannot be read or does not hold that knob.
+
+    Example:
+        >>> import json, tempfile, torch
+        >>> file = tempfile.NamedTemporaryFile("w", suffix=".json")
+        >>> json.dump({"opt.lr": [[0, 1.0], [50, 2.0]]}, file); file.flush()
+        >>> factor = recorded(file.name)
+        >>> factor(49), factor(50)
+        (1.0, 2.0)
+        >>> sgd = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+        >>> schedule = LambdaLR(sgd, factor)
+    """
+    try:
+        found = json.loads(Path(path).read_bytes())[family]
+        steps, factors = zip(*((int(step), float(factor)) for step, factor in found), strict=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ActuatorError(
+            f"recorded: {str(path)!r} holds no schedule of {family!r} ({error!r}); "
+            "give a file that gptune recipe export wrote"
+        ) from error
+    if steps[0] != 0 or list(steps) != sorted(set(steps)):
+        raise ActuatorError(f"recorded: steps must count up from 0, got {steps!r} in {str(path)!r}")
+    return Recorded(steps, factors)
 
 
 def warmup_stable_decay(

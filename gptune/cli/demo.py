@@ -17,6 +17,10 @@ def add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--seed", type=int, help="of model, batches and proposals (default: 0)")
     parser.add_argument("--steps", type=int, help="optimizer steps a run (default: 500)")
     parser.add_argument("--run-dir", type=Path, help="where events.jsonl goes (default: runs/...)")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe for the tuned run")
+    parser.add_argument(
+        "--pace", type=float, metavar="S", help="wait after each decision [s], to watch or steer"
+    )
     parser.add_argument("--quiet", action="store_true", help="print the table alone")
     parser.set_defaults(run=demo)
 
@@ -26,7 +30,7 @@ def demo(args: argparse.Namespace) -> int:
     from gptune.demo import Settings
     from gptune.demo import demo as show
 
-    names = ("lr", "mode", "seed", "steps", "run_dir", "quiet")
+    names = ("lr", "mode", "seed", "steps", "run_dir", "recipe", "pace", "quiet")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     show(Settings(**given))
     return 0

@@ -99,6 +99,8 @@ class Search(Struct, frozen=True, kw_only=True):
         joint: Move all free knobs at once instead of one at a time.
         every: Propose at every so-manieth decision [decisions].
         max_observations: How many observations are kept [observations].
+        prior_runs: Run directories whose observations the surrogate starts with, the oldest first;
+            each observation stands for one start-up trial.
     """
 
     algorithm: Literal["gp", "random", "none"] = "gp"
@@ -118,8 +120,6 @@ class Search(Struct, frozen=True, kw_only=True):
         need(trials >= 0, "startup_trials", "must be >= 0", trials, do="e.g. 4")
         need(self.every >= 1, "every", "must be >= 1 [decisions]", self.every, do="e.g. 1")
         need(kept >= 4, "max_observations", "must be >= 4 [observations]", kept, do="e.g. 300")
-        what = "is not available yet and must stay empty"
-        need(not self.prior_runs, "prior_runs", what, self.prior_runs, do="leave it out")
 
 
 STUDY = Search(

@@ -1,6 +1,6 @@
 """The proposer: ask and tell. It wires history, surrogate, trust region, criterion and search."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -153,6 +153,16 @@ class Proposer:
             made.append(self.ask(asked))
         return made
 
+    def learn(self, observations: Iterable[Observation]) -> None:
+        """Learn what earlier runs measured; each of them stands for one start-up trial.
+
+        Raises:
+            SpaceError: If a point does not lie in the space.
+        """
+        for observation in observations:
+            self._history = self._history.add(observation)
+            self._trials += 1
+
     def inherit(self, other: "Proposer", values: Mapping[str, Scalar]) -> None:
         """Take over what a proposer over fewer knobs learnt.
 
@@ -160,6 +170,7 @@ class Proposer:
             other: The proposer before.
             values: The new knobs, and the moves that they had all along.
         """
+        self._history = History.of(self.space, self._config.max_observations)
         for observation in other._history.observations:
             point = {**observation.point, **values}
             self._history = self._history.add(msgspec.structs.replace(observation, point=point))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
 from torch.optim import Optimizer
 
 from gptune.actuators import (
@@ -22,9 +23,9 @@ from gptune.core.proposer import Proposer, Randomness
 from gptune.core.space import SearchSpace
 from gptune.errors import ActuatorError, RecipeError
 from gptune.online.choices import Space, family_of
-from gptune.online.decision import Hand, KernelConfig
+from gptune.online.decision import Hand, KernelConfig, start_point
 from gptune.online.metrics import plain
-from gptune.records import Categorical, Float, Integer, Parameter
+from gptune.records import Categorical, Float, Integer, Observation, Parameter
 
 Given = Optimizer | Iterable[Optimizer | Actuator | TupleActuator] | Mapping[str, Optimizer]
 
@@ -159,15 +160,28 @@ def release(hands: Mapping[str, Hand]) -> None:
 
 
 def make_proposer(
-    config: KernelConfig, acquisition: Acquisition | None, chance: Randomness
+    config: KernelConfig,
+    acquisition: Acquisition | None,
+    chance: Randomness,
+    prior: Iterable[Observation] = (),
 ) -> Proposer | None:
-    """Make the proposer over the moves of all knobs; ``None`` without knobs."""
+    """Make the proposer over the moves of all knobs; ``None`` without knobs.
+
+    Args:
+        config: The recipe and the knobs.
+        acquisition: A criterion instead of the recipe's.
+        chance: Where its chance comes from.
+        prior: What earlier runs measured, of the knobs that were attached at first.
+    """
     spaces = {family: knob.space for family, knob in config.knobs.items()}
     if not spaces:
         return None
     search = config.recipe.search
     space = SearchSpace(spaces)
-    return Proposer(space, search, acquisition=acquisition, randomness=chance)
+    proposer = Proposer(space, search, acquisition=acquisition, randomness=chance)
+    start = start_point(config)
+    proposer.learn(replace(past, point={**start, **past.point}) for past in prior)
+    return proposer
 
 
 def _implied(recipe: Recipe, actuator: Actuator) -> Mutation | None:

@@ -23,6 +23,7 @@ from gptune.online.replay import Score, check_replay, read_replay
 from gptune.online.session import Session
 from gptune.online.sight import Sight, absence, look
 from gptune.online.watch import KnobStatus
+from gptune.recipe.prior import prior_observations
 from gptune.records import Action, Decision, Reason
 from gptune.run_directory.file_system import Disk, FileSystem
 
@@ -109,8 +110,10 @@ class Tuner:
         movements = read_replay(made.mode, replay)
         check_replay(movements, knobs, start_point(config))
 
+        prior = prior_observations(made.search.prior_runs, knobs, start_point(config))
+
         def make_proposer(config: KernelConfig, seed: int) -> Proposer | None:
-            return setup.make_proposer(config, criterion, randomness or Seeded(seed))
+            return setup.make_proposer(config, criterion, randomness or Seeded(seed), prior)
 
         self._session = Session(config, hands, seed=seed, make_proposer=make_proposer, files=files)
         self._session.score = Score(movements)

@@ -1,0 +1,208 @@
+"""Evolving a recipe: what earlier runs accepted moves the priors of the next one.
+
+Of a knob of mode mult all of it happens on a log scale.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gptune.configs import Group, Mutation, Recipe
+from gptune.configs.knobs import NEUTRAL
+from gptune.errors import RecipeError
+from gptune.records import show
+from gptune.run_directory.event_log import EVENTS, read_events
+from gptune.run_directory.summary import summarize, to_plain
+
+REACH = 3.0  # spreads of the accepted moves that the bounds shall hold
+
+Source = Mapping[str, Any] | str | Path
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """What one run accepted of one knob in one phase: mean and spread, on the knob's scale."""
+
+    phase: str
+    mean: float
+    spread: float
+
+
+def evolve_recipe(base: Recipe, summaries: Iterable[Source], alpha: float = 0.3) -> Recipe:
+    """Move a recipe's prior centers and bounds towards what earlier runs accepted.
+
+    Run by run, and for each knob of which the run accepted a move: ``center <- (1 - alpha) center
+    + alpha mean`` in each phase, with the mean of what was accepted in it or, where that is
+    nothing, in the others. Each bound goes the same way to where it holds all that was accepted,
+    three spreads and one ``max_step`` more; it may widen again, never beyond the base's own.
+    ``max_step`` widens, if need be, until one move reaches the centers, where the next run's first
+    proposals lie.
+
+    Args:
+        base: The recipe that the runs were made with, or one that is like it.
+        summaries: Run directories, or contents of their ``summary.json``; the oldest first.
+        alpha: How much one run counts, in (0, 1].
+
+    Raises:
+        RecipeError: If ``alpha`` or a summary is wrong.
+
+    Example:
+        >>> early = {"early": {"accepted": 2, "mean": 4.0, "spread": 0.2}}
+        >>> evolved = evolve_recipe(Recipe(), [{"families": {"opt.lr": early}}], alpha=0.5)
+        >>> evolved.mutations()["opt.lr"].prior_center
+        {'early': 2.0, 'mid': 1.0, 'late': 1.0}
+    """
+    return evolve(base, summaries, alpha)[0]
+
+
+def evolve(
+    base: Recipe, summaries: Iterable[Source], alpha: float = 0.3
+) -> tuple[Recipe, tuple[str, ...]]:
+    """Do as `evolve_recipe`, and say what was changed and why, a sentence a field."""
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha <= 1:
+        raise RecipeError(f"alpha: must lie in (0, 1], got {alpha!r}; e.g. 0.3")
+    runs = [_families(summary) for summary in summaries]
+    said: list[str] = []
+    groups = {}
+    for group, knobs in base.actuators.items():
+        evolved: dict[str, dict[str, Mutation]] = {"mutations": {}, "keys": {}}
+        for kind, made in evolved.items():
+            for name, mutation in getattr(knobs, kind).items():
+                kept = [_kept(run.get(f"{group}.{name}", {}), mutation, base) for run in runs]
+                path = f"actuators.{group}.{kind}.{name}"
+                made[name] = _evolved(mutation, kept, tuple(base.phases), alpha)
+                said.extend(_explain(path, mutation, made[name], kept))
+        groups[group] = Group(enabled=knobs.enabled, **evolved)
+    return replace(base, actuators=groups), tuple(said)
+
+
+def _families(summary: Source) -> Mapping[str, Any]:
+    if isinstance(summary, str | Path):
+        if not (Path(summary) / EVENTS).is_file():
+            raise RecipeError(
+                f"summaries: {str(summary)!r} holds no {EVENTS}; give the directory of a run"
+            )
+        summary = to_plain(summarize(read_events(Path(summary))))
+    families = summary.get("families") if isinstance(summary, Mapping) else None
+    if not isinstance(families, Mapping):
+        raise RecipeError(f"summaries: needs families, as in summary.json, got {summary!r}")
+    return families
+
+
+def _kept(phases: object, mutation: Mutation, base: Recipe) -> tuple[Kept, ...]:
+    """Read what a run accepted of one knob; a phase that the recipe does not have is left out."""
+    found = []
+    for phase, told in phases.items() if isinstance(phases, Mapping) else ():
+        told = told if isinstance(told, Mapping) else {}
+        mean, spread = _number(told.get("mean")), _number(told.get("spread"))
+        if phase in base.phases and mean is not None and (mutation.mode != "mult" or mean > 0):
+            found.append(Kept(phase=phase, mean=_place(mutation, mean), spread=spread or 0.0))
+    return tuple(found)
+
+
+def _number(given: object) -> float | None:
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return float(given) if is_number and math.isfinite(given) else None  # type: ignore[arg-type]
+
+
+def _place(mutation: Mutation, move: float) -> float:
+    return math.log(move) if mutation.mode == "mult" else move
+
+
+def _move(mutation: Mutation, place: float) -> float:
+    """Give the move at a place; rounded, for a recipe is read by people."""
+    return float(f"{math.exp(place) if mutation.mode == 'mult' else place:.6g}")
+
+
+def _evolved(
+    mutation: Mutation, runs: Sequence[tuple[Kept, ...]], phases: tuple[str, ...], alpha: float
+) -> Mutation:
+    if not any(runs):
+        return mutation
+    bounds = _bounds(mutation, runs, alpha)
+    centers = {phase: _start(mutation, phase) for phase in phases}
+    for run in (run for run in runs if run):
+        own = {kept.phase: kept.mean for kept in run}
+        whole = sum(own.values()) / len(own)  # for a phase that accepted nothing of its own
+        for phase, before in centers.items():
+            mean = own.get(phase, whole)
+            centers[phase] = mean if before is None else (1 - alpha) * before + alpha * mean
+    moves = {p: _move(mutation, place) for p, place in centers.items() if place is not None}
+    if bounds is not None:
+        moves = {phase: min(bounds[1], max(bounds[0], move)) for phase, move in moves.items()}
+    step = _step(mutation, tuple(moves.values()))
+    return replace(mutation, bounds=bounds, prior_center=moves, max_step=step)
+
+
+def _step(mutation: Mutation, centers: tuple[float, ...]) -> float | None:
+    """Widen the largest step, if need be, so that one move reaches each center."""
+    still, step = NEUTRAL.get(mutation.mode), mutation.max_step
+    if still is None or step is None:
+        return step
+    places = [_place(mutation, center) - _place(mutation, still) for center in centers]
+    needed = max(abs(place) for place in places)
+    return max(step, _move(mutation, needed) * (1 + 1e-6))
+
+
+def _start(mutation: Mutation, phase: str) -> float | None:
+    """Where a center starts from: its own, else no change; of mode set nobody knows that here."""
+    move = mutation.center_in(phase)
+    move = NEUTRAL.get(mutation.mode) if move is None else move
+    return None if move is None else _place(mutation, move)
+
+
+def _bounds(
+    mutation: Mutation, runs: Sequence[tuple[Kept, ...]], alpha: float
+) -> tuple[float, float] | None:
+    if mutation.bounds is None:
+        return None
+    outer = [_place(mutation, bound) for bound in mutation.bounds]
+    low, high = outer
+    step = _place(mutation, mutation.max_step or 2.0) if mutation.mode == "mult" else None
+    margin = step or mutation.max_step or (high - low) / 4
+    still = NEUTRAL.get(mutation.mode)
+    for run in (run for run in runs if run):
+        lowest = min(kept.mean - REACH * kept.spread for kept in run) - margin
+        highest = max(kept.mean + REACH * kept.spread for kept in run) + margin
+        if still is not None:  # the move that changes nothing, and one step around it
+            lowest = min(lowest, _place(mutation, still) - margin)
+            highest = max(highest, _place(mutation, still) + margin)
+        low += alpha * (max(lowest, outer[0]) - low)
+        high += alpha * (min(highest, outer[1]) - high)
+    if mutation.mode == "set":  # what is in force at attach must stay inside, and is not known
+        return mutation.bounds
+    inner = (_move(mutation, low), _move(mutation, high))
+    return max(inner[0], mutation.bounds[0]), min(inner[1], mutation.bounds[1])
+
+
+def _explain(
+    path: str, old: Mutation, new: Mutation, runs: Sequence[tuple[Kept, ...]]
+) -> list[str]:
+    counted = f"{sum(bool(run) for run in runs)} of {len(runs)} runs accepted"
+    if not any(runs):
+        return [f"{path}: unchanged; {counted} a move of it"]
+    phases = new.prior_center if isinstance(new.prior_center, dict) else {}
+    said = [_explain_center(path, phase, (old, new), runs) for phase in phases]
+    if old.bounds != new.bounds and old.bounds and new.bounds:
+        was, now = (f"[{', '.join(map(show, pair))}]" for pair in (old.bounds, new.bounds))
+        said.append(f"{path}.bounds: {was} -> {now}; towards what {counted}")
+    if old.max_step != new.max_step and old.max_step and new.max_step:
+        steps = f"{show(old.max_step)} -> {show(new.max_step)}"
+        said.append(f"{path}.max_step: {steps}; one move shall reach the prior centers")
+    return said
+
+
+def _explain_center(
+    path: str, phase: str, pair: tuple[Mutation, Mutation], runs: Sequence[tuple[Kept, ...]]
+) -> str:
+    old, new = (mutation.center_in(phase) for mutation in pair)
+    found = [kept.mean for run in runs for kept in run if kept.phase == phase]
+    why = "no run accepted moves of it in this phase, so the other phases count"
+    if found:
+        mean = show(_move(pair[0], sum(found) / len(found)))
+        why = f"{len(found)} of {len(runs)} runs accepted moves of it in this phase, around {mean}"
+    was = "none" if old is None else show(old)
+    return f"{path}.prior_center.{phase}: {was} -> {show(new or 0.0)}; {why}"
