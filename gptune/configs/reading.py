@@ -11,6 +11,8 @@ import msgspec
 from gptune.errors import GptuneError, RecipeError
 
 Struct = msgspec.Struct
+BIGGEST = 2**63  # what the log can hold
+LONGEST = 200  # of what was given, in a message [characters]
 
 
 def need(holds: object, field: str, rule: str, given: object, *, do: str) -> None:
@@ -20,7 +22,16 @@ def need(holds: object, field: str, rule: str, given: object, *, do: str) -> Non
         RecipeError: Who, which rule, what was given, what to do.
     """
     if not holds:
-        raise RecipeError(f"{field}: {rule}, got {given!r}; {do}")
+        raise RecipeError(f"{field}: {rule}, got {shown(given)}; {do}")
+
+
+def shown(given: object) -> str:
+    """Write what was given, shortened: a message is read by people, and must not fail itself."""
+    try:
+        text = repr(given)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number too long to be written"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -33,7 +44,7 @@ def build(kind: type[T], data: object, path: str) -> T:
         RecipeError: On an unknown key, a wrong type or an impossible value.
     """
     if not isinstance(data, Mapping):
-        raise RecipeError(f"{path or 'recipe'}: must be a mapping, got {data!r}")
+        raise RecipeError(f"{path or 'recipe'}: must be a mapping, got {shown(data)}")
     fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
     for key in data:
         if key not in fields:
@@ -70,18 +81,20 @@ def _value(kind: Any, data: object, path: str) -> Any:
     if get_origin(kind) is dict:
         inner = get_args(kind)[1]
         if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
-            raise RecipeError(f"{path}: must be a mapping of names, got {data!r}")
+            raise RecipeError(f"{path}: must be a mapping of names, got {shown(data)}")
         return {key: _value(inner, item, join(path, key)) for key, item in data.items()}
     if isinstance(data, bool) and _is_number(kind):
-        raise RecipeError(f"{path}: must be a number, got {data!r}")
+        raise RecipeError(f"{path}: must be a number, got {shown(data)}")
     names = _names(kind)
     if names and isinstance(data, str) and data not in names:
         either = " or ".join([*names, "a number"] if _is_number(kind) else names)
-        raise RecipeError(f"{path}: must be {either}, got {data!r}; {nearest(data, names)}")
+        raise RecipeError(f"{path}: must be {either}, got {shown(data)}; {nearest(data, names)}")
+    if isinstance(data, int) and not -BIGGEST < data < BIGGEST:
+        raise RecipeError(f"{path}: must be a whole number of at most 64 bits, got a bigger one")
     try:
         return msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise RecipeError(f"{path}: {error}, got {data!r}") from error
+        raise RecipeError(f"{path}: {error}, got {shown(data)}") from error
 
 
 def _names(kind: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -17,6 +17,10 @@ from gptune.configs.sections import (
     Safety,
     Search,
 )
+from gptune.errors import RecipeError
+
+if TYPE_CHECKING:
+    from _typeshed import StrPath
 
 
 class Mode(StrEnum):
@@ -72,14 +76,18 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         need(
             bool(parts) and edges == starts, "phases", what, dict(self.phases), do="close the gaps"
         )
-        for family, mutation in self.mutations().items():
-            unknown = sorted(set(mutation.phases or ()) - self.phases.keys())
-            group, _, name = family.partition(".")
-            kind = "mutations" if name in self.actuators[group].mutations else "keys"
-            where = f"actuators.{group}.{kind}.{name}.phases"
-            need(
-                not unknown, where, f"must name phases of {list(self.phases)}", unknown, do="rename"
-            )
+        for group, knobs in self.actuators.items():
+            self._check_phases(f"actuators.{group}.mutations", knobs.mutations)
+            self._check_phases(f"actuators.{group}.keys", knobs.keys)
+
+    def _check_phases(self, path: str, mutations: dict[str, Mutation]) -> None:
+        what = f"must name phases of {list(self.phases)}"
+        for name, mutation in mutations.items():
+            named = {"phases": mutation.phases, "prior_center": mutation.prior_center}
+            for field, phases in named.items():
+                listed = phases if isinstance(phases, dict | tuple) else ()
+                unknown = sorted(set(listed) - self.phases.keys())
+                need(not unknown, f"{path}.{name}.{field}", what, unknown, do="rename")
 
     def mutations(self) -> dict[str, Mutation]:
         """List what may move: family -> how, of the groups that are enabled."""
@@ -112,6 +120,35 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         """Give plain data that `from_dict` reads back to an equal recipe."""
         plain: dict[str, Any] = _lists(msgspec.to_builtins(self))
         return plain
+
+    @classmethod
+    def load(cls, path: "StrPath") -> "Recipe":
+        """Read a recipe from a ``.yaml``, ``.yml`` or ``.json`` file.
+
+        Raises:
+            RecipeError: Naming the file, the line or the path in the recipe, and what to do.
+        """
+        from gptune.configs.text import read_file
+
+        data = read_file(path)
+        try:
+            return cls.from_dict(data)
+        except RecipeError as error:
+            raise RecipeError(f"{path}: {error}") from error
+
+    def save(self, path: "StrPath", comments: str = "") -> None:
+        """Write the whole recipe, defaults filled in, to a file that `load` reads back equal.
+
+        Args:
+            path: Ends in ``.yaml``, ``.yml`` or ``.json``. What stands there is overwritten.
+            comments: Lines to put on top, each behind a ``#``; JSON has no room for them.
+
+        Raises:
+            RecipeError: Naming the file, if it cannot be written.
+        """
+        from gptune.configs.text import write_file
+
+        write_file(path, self.to_dict(), comments)
 
 
 def _lists(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Keeps ``summary.json`` up to date, for whoever looks at the run from outside."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gptune.events import Line, Rewind
@@ -17,15 +17,22 @@ class Bulletin:
 
     Args:
         files: The disk.
-        directory: The run directory; what its log holds already is read.
+        directory: The run directory.
+        past: What its log holds already.
         say: Warns the user.
     """
 
-    def __init__(self, files: FileSystem, directory: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        files: FileSystem,
+        directory: Path,
+        past: Iterable[Line],
+        say: Callable[[str], None],
+    ) -> None:
         self._files, self._directory, self._say = files, directory, say
         self._summary: Summary | None = Summary()
         self._shown = 0
-        self._do(self._start_over)
+        self._do(lambda: summarize(past))
 
     def hear(self, line: Line) -> None:
         """Take note of one more line."""

@@ -1,12 +1,11 @@
 """Where commands from another terminal arrive: each is done at most once, and answered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from gptune.events import Command, Moment
+from gptune.events import Command, Line, Moment
 from gptune.run_directory import control
 from gptune.run_directory.control import Answer, Message
-from gptune.run_directory.event_log import read_events
 from gptune.run_directory.file_system import FileSystem
 
 AGAIN = "was taken before the run was interrupted, and is not done again"
@@ -19,12 +18,20 @@ class Desk:
     Args:
         files: The disk.
         directory: The run directory.
+        past: What its log holds already; a command in it is not done again, superseded or not.
         say: Warns the user.
     """
 
-    def __init__(self, files: FileSystem, directory: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        files: FileSystem,
+        directory: Path,
+        past: Iterable[Line],
+        say: Callable[[str], None],
+    ) -> None:
         self._files, self._directory, self._say = files, directory, say
-        self._earlier = _taken(files, directory)
+        events = (line.event for line in past)
+        self._earlier = frozenset(event.id for event in events if isinstance(event, Command))
 
     def serve(self, obey: Obey, now: Callable[[], Moment]) -> int:
         """Do every command that waits; gives how many there were. Never raises for the disk.
@@ -59,9 +66,3 @@ class Desk:
             decision=moment.decision,
             step=moment.step,
         )
-
-
-def _taken(files: FileSystem, directory: Path) -> frozenset[str]:
-    """List the commands that the log knows, superseded ones too: none of them is done again."""
-    events = (line.event for line in read_events(directory, files))
-    return frozenset(event.id for event in events if isinstance(event, Command))

@@ -40,7 +40,7 @@ from gptune.online.watch import KnobStatus, Watch
 from gptune.recipe.recorded import Movement, movements_of
 from gptune.records import Action, Decision, Point, Proposal, Reason, Request, Told
 from gptune.run_directory.control import Message
-from gptune.run_directory.event_log import EventLog
+from gptune.run_directory.event_log import EventLog, read_events
 from gptune.run_directory.file_system import FileSystem
 
 POLL = 64  # steps between two looks for commands, beside those at decisions [steps]
@@ -89,7 +89,8 @@ class Session:
 
     def start(self, log: EventLog) -> None:
         """Say what will be tuned, and watch the optimizer; the log is given back on an error."""
-        self._bulletin = Bulletin(self._files, log.directory, self.say)
+        past = read_events(log.directory, self._files) if log.was_used else []
+        self._bulletin = Bulletin(self._files, log.directory, past, self.say)
         log.listen = self._bulletin.hear
         try:
             announce(log, self.config, self.now(), seed=self.seed)
@@ -99,7 +100,7 @@ class Session:
             log.close()
             raise
         self.log, self.waits_for_state = log, log.was_used
-        self._desk = Desk(self._files, log.directory, self.say)
+        self._desk = Desk(self._files, log.directory, past, self.say)
         complaint = keep_recipe(log, self._files, self.base.recipe)
         if complaint:
             self.say(complaint)

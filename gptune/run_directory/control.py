@@ -18,6 +18,7 @@ from gptune.run_directory.file_system import FileSystem
 
 COMMANDS, ANSWERS, FREEZE = "commands", "answers", "freeze.json"
 LONGEST = 1 << 16  # bytes of a command; a longer one is refused unread
+BIGGEST = 1e300  # number in a command; a bigger one is a mistake
 MOST = 100  # commands taken at one look
 
 
@@ -87,6 +88,16 @@ def take(files: FileSystem, directory: Path, ident: str) -> Message | None:
     return _read(ident, data) if take_back(files, directory, ident) else None
 
 
+def _decode(data: bytes) -> Any:
+    def number(text: str) -> int | float:
+        value: int | float = float(text) if set(text) & set(".eE") else int(text)
+        if not -BIGGEST < value < BIGGEST:
+            raise ValueError(f"{text[:20]} is too big a number")
+        return value
+
+    return json.loads(data, parse_int=number, parse_float=number, parse_constant=number)
+
+
 def take_back(files: FileSystem, directory: Path, ident: str) -> bool:
     """Take a command back; gives whether it was still there, and will therefore not be done."""
     return files.remove(directory / COMMANDS / f"{ident}.json")
@@ -95,7 +106,7 @@ def take_back(files: FileSystem, directory: Path, ident: str) -> bool:
 def _read(ident: str, data: bytes) -> Message:
     body, fault = None, ""
     try:
-        body = msgspec.json.decode(data) if len(data) <= LONGEST else None
+        body = _decode(data) if len(data) <= LONGEST else None
         msgspec.json.encode(body)  # what could not be logged is not done
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         return Message(id=ident, fault=f"is not JSON that can be logged: {error}")

@@ -2,14 +2,18 @@
 
 import json
 import math
+import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
-from gptune.configs import Mode, Recipe
+from gptune.configs import Group, Mode, Mutation, Recipe
+from gptune.configs.text import parse
 from gptune.errors import RecipeError
 from tests.strategies import recipes
 
@@ -150,7 +154,8 @@ BAD: list[tuple[str, Any]] = [
     ("search.trust_region.shrink", 1.0),
     ("search.trust_region.successes", 0),
     ("search.trust_region.failures", 0),
-    ("search.prior_runs", ["runs/1"]),
+    ("search.prior_runs", "runs/1"),
+    ("search.prior_runs", [1]),
     ("acceptance.reference", "best"),
     ("acceptance.epsilon", -1.0),
     ("acceptance.epsilon", math.nan),
@@ -397,3 +402,94 @@ def test_two_recipes_do_not_share_what_can_be_changed() -> None:
     one, other = Recipe(), Recipe()
     assert one.phases is not other.phases
     assert one.actuators is not other.actuators
+
+
+@pytest.mark.parametrize("kind", ["mutations", "keys"])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_phases_of_a_knob_are_checked_whatever_its_group(kind: str, enabled: bool) -> None:
+    group = {"enabled": enabled, kind: {"x.y": {"phases": ["early", "warmup"]}}}
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_dict({"actuators": {"a.b": group}})
+    assert str(caught.value).startswith(f"actuators.a.b.{kind}.x.y.phases: must name phases of ")
+
+
+# --- files --------------------------------------------------------------------------------
+
+
+@given(recipes(), st.sampled_from(["r.yaml", "r.yml", "r.json"]), st.text(max_size=20))
+@settings(deadline=None, max_examples=100)
+def test_a_recipe_survives_a_file(
+    tmp_path_factory: pytest.TempPathFactory, data: dict[str, Any], name: str, comments: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / name
+    recipe = Recipe.from_dict(data)
+    recipe.save(path, comments)
+    assert Recipe.load(path) == Recipe.load(str(path)) == recipe
+
+
+def test_a_file_may_leave_out_what_it_does_not_change(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("mode: off\nacceptance: {epsilon: 1e-4}  # as a number\n")
+    wanted = Recipe.from_dict({"mode": "off", "acceptance": {"epsilon": 0.0001}})
+    assert Recipe.load(path) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("acceptance: {epsilon: '0.1'}", "acceptance.epsilon: "),
+        ("acceptance: {epsilom: 0.1}", "acceptance.epsilom: unknown key; did you mean 'epsilon'?"),
+        ("actuators: {opt: {mutations: {lr: {bounds: [2, 1]}}}}", f"{LR}.bounds: "),
+        ("a: [", "line 1, column 5: is not YAML"),
+        ("", "recipe: must be a mapping, got None"),
+        ("- mode: off", "recipe: must be a mapping, got ["),
+    ],
+)
+def test_a_wrong_file_is_named_before_the_path(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+# --- the page -----------------------------------------------------------------------------
+
+PAGE = Path("docs/recipes.md").read_text()
+
+
+def rows(heading: str) -> dict[str, Any]:
+    """Read the fields and defaults that a section of the page lists."""
+    section = PAGE.partition(f"\n{heading}\n")[2].partition("\n#")[0]
+    found = re.findall(r"^\| `(\w+)` \| `([^`]*)` \| .", section, flags=re.MULTILINE)
+    return {name: parse(text, "page.yaml") for name, text in found}
+
+
+SECTIONS = ["objective", "search", "search.decay", "search.trust_region"]
+SECTIONS += ["acceptance", "safety", "guard", "calibration"]
+
+
+@pytest.mark.parametrize("path", SECTIONS)
+def test_the_page_lists_every_field_with_its_default(path: str) -> None:
+    section = Recipe().to_dict()
+    for key in path.split("."):
+        section = section[key]
+    fields = {name: value for name, value in section.items() if not isinstance(value, dict)}
+    assert rows(f"### {path}") == fields
+
+
+def test_the_page_lists_every_field_of_knobs_and_groups() -> None:
+    group, knob = to_builtins(Group()), to_builtins(Mutation())
+    listed = rows("### actuators")
+    assert {name: listed.get(name, "missing") for name in group} == group
+    assert {name: listed.get(name, "missing") for name in knob} == knob
+    assert rows("## The fields") == {"version": 1, "mode": "active"}
+
+
+def test_the_page_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for language, block in re.findall(r"```(yaml|python)\n(.*?)```", PAGE, flags=re.DOTALL):
+        if language == "yaml":
+            Recipe.from_dict(parse(block, "page.yaml"))
+        else:
+            exec(compile(block, "docs/recipes.md", "exec"), {})

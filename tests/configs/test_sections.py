@@ -135,7 +135,3 @@ def test_an_objective_has_a_name(name: str) -> None:
 def test_a_horizon_is_a_count_of_decisions_and_the_next_epoch_is_one(horizon: int) -> None:
     assert Acceptance(horizon=horizon).decisions == horizon
     assert Acceptance(horizon="next_val_epoch_end").decisions == 1
-
-
-def test_runs_before_this_one_are_refused_until_they_count() -> None:
-    assert refused(Search, prior_runs=("runs/1",))

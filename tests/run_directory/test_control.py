@@ -1,0 +1,131 @@
+"""Commands and answers: atomic, ordered, read in bounded time, and never trusted."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptune.run_directory import control
+from gptune.run_directory.control import Answer
+from gptune.run_directory.file_system import Disk, FileSystem
+from tests.fakes import Fault, MemoryDisk
+
+RUN = Path("run")
+
+
+@pytest.fixture(params=["real", "memory"])
+def files(request: pytest.FixtureRequest) -> FileSystem:
+    return Disk() if request.param == "real" else MemoryDisk()
+
+
+def test_commands_are_found_in_the_order_in_which_they_were_sent(
+    files: FileSystem, tmp_path: Path
+) -> None:
+    sent = [control.send(files, tmp_path, "pin", {"family": f"opt.{n}"}) for n in range(5)]
+    assert control.waiting(files, tmp_path) == sent
+    taken = [control.take(files, tmp_path, ident) for ident in sent]
+    assert [m.arguments for m in taken if m] == [{"family": f"opt.{n}"} for n in range(5)]
+    assert control.waiting(files, tmp_path) == []
+
+
+def test_of_two_who_take_a_command_one_gets_it(files: FileSystem, tmp_path: Path) -> None:
+    ident = control.send(files, tmp_path, "pause", {})
+    assert control.take(files, tmp_path, ident) is not None
+    assert control.take(files, tmp_path, ident) is None
+    assert not control.take_back(files, tmp_path, ident)
+    other = control.send(files, tmp_path, "pause", {})
+    assert control.take_back(files, tmp_path, other)
+    assert control.take(files, tmp_path, other) is None
+
+
+def test_an_answer_is_read_back(files: FileSystem, tmp_path: Path) -> None:
+    made = Answer(id="7-a", accepted=False, message="no: ü", decision=3, step=40)
+    assert control.read_answer(files, tmp_path, "7-a") is None
+    control.answer(files, tmp_path, made)
+    assert control.read_answer(files, tmp_path, "7-a") == made
+
+
+BAD = [
+    b"",
+    b"\x00\xff",
+    b"42",
+    b"[]",
+    b"null",
+    b"{}",
+    b'{"verb": "pin"}',
+    b'{"verb": 3, "arguments": {}}',
+    b'{"verb": "pin", "arguments": []}',
+    b'{"verb": "pin", "arguments": {}, "more": 1}',
+    b'{"verb": "pin", "arguments": {"a": NaN}}',
+    b'{"verb": "pin", "arguments": {"a": 1e999}}',
+    b'{"verb": "pin", "arguments": {"a": ' + b"9" * 400 + b"}}",
+    b'{"verb": "\\ud800", "arguments": {}}',
+    b'{"verb": "pin", "arguments": ' + b'{"a":' * 20_000 + b"1" + b"}" * 20_001,
+    b'{"verb": "pin", "arguments": {"a": "' + b"x" * control.LONGEST + b'"}}',
+]
+
+
+@pytest.mark.parametrize("data", BAD, ids=lambda data: repr(data[:40]))
+def test_what_is_no_command_is_taken_away_and_says_why(data: bytes) -> None:
+    disk = MemoryDisk()
+    disk.replace(RUN / control.COMMANDS / "1-a.json", data)
+    message = control.take(disk, RUN, "1-a")
+    assert message is not None
+    assert message.fault
+    assert (message.verb, message.arguments) == ("", {})
+    assert control.waiting(disk, RUN) == []
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_it_raise(data: bytes) -> None:
+    disk = MemoryDisk()
+    disk.replace(RUN / control.COMMANDS / "1-a.json", data)
+    message = control.take(disk, RUN, "1-a")
+    assert message is not None
+    assert message.fault or isinstance(message.arguments, dict)
+
+
+def test_files_in_the_making_and_others_are_no_commands() -> None:
+    disk = MemoryDisk()
+    for name in (".1-a.json.77.ff", "readme.txt", ".hidden.json"):
+        disk.replace(RUN / control.COMMANDS / name, b"{}")
+    assert control.waiting(disk, RUN) == []
+
+
+def test_one_look_takes_a_bounded_number() -> None:
+    disk = MemoryDisk()
+    for number in range(control.MOST + 20):
+        disk.replace(RUN / control.COMMANDS / f"{number:05d}-a.json", b"{}")
+    assert len(control.waiting(disk, RUN)) == control.MOST
+
+
+def test_a_freeze_shuts_out_and_lets_in(files: FileSystem, tmp_path: Path) -> None:
+    assert control.frozen(files, tmp_path) == ""
+    control.freeze(files, tmp_path, on=True)
+    assert control.frozen(files, tmp_path) == "it is frozen"
+    control.freeze(files, tmp_path, on=False)
+    assert control.frozen(files, tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b"[]", b'"off"', b"3", b"{}", b'{"freeze": null}', b'{"freeze": "of"}', b"\xff"]
+)
+def test_a_freeze_file_that_cannot_be_read_counts_as_frozen(data: bytes) -> None:
+    disk = MemoryDisk()
+    disk.replace(RUN / control.FREEZE, data)
+    assert control.frozen(disk, RUN)
+
+
+def test_a_disk_that_fails_counts_as_frozen() -> None:
+    disk = MemoryDisk()
+    disk.break_for_ever("read", Fault.FAIL)
+    assert "counts as frozen" in control.frozen(disk, RUN)
+
+
+def test_a_command_on_the_disk_is_plain_json(tmp_path: Path) -> None:
+    ident = control.send(Disk(), tmp_path, "set", {"changes": {"acceptance.epsilon": 0.1}})
+    text = (tmp_path / "commands" / f"{ident}.json").read_text()
+    wanted = {"verb": "set", "arguments": {"changes": {"acceptance.epsilon": 0.1}}}
+    assert json.loads(text) == wanted
