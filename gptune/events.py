@@ -108,11 +108,12 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="f
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="accepted"):
-    """A change stays."""
+    """A change stays; ``reasons`` where it was not the gate that wanted it so."""
 
     id: str
     changes: tuple[Change, ...]
     probability: float | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 class RolledBack(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="rolled_back"):

@@ -1,15 +1,23 @@
 """The command line: one file a family of verbs. Parse, call one function, return an exit code."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from gptune.cli.demo import add_demo
-from gptune.cli.steering import add_steering
 from gptune.errors import GptuneError
 
 REFUSED, INTERRUPTED = 2, 130  # exit codes: refused or misused; stopped by Ctrl-C
+FAMILIES = {  # file -> its verbs; only the one that is wanted is loaded, for status has to be quick
+    "demo": ("demo",),
+    "looking": ("status", "log", "explain", "ls", "export", "doctor"),
+    "recipes": ("recipe",),
+    "steering": (
+        *("enable", "disable", "pause", "resume", "set", "pin", "unpin"),
+        *("apply", "accept", "reject", "rollback", "freeze"),
+    ),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,10 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--dir", metavar="RUN", help="the run that is meant (default: the newest under ./runs)"
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_demo(commands)
-    add_steering(commands)
-    parsed = parser.parse_args(arguments)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, prog=parser.prog
+    )
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    for family in _families(words):
+        getattr(importlib.import_module(f"gptune.cli.{family}"), f"add_{family}")(commands)
+    parsed = parser.parse_args(words)
     try:
         return int(parsed.run(parsed))
     except (GptuneError, ImportError) as error:
@@ -39,6 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gptune: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _families(words: Sequence[str]) -> list[str]:
+    """Name the family of the verb that comes first, after ``--dir``; all if it is none."""
+    skipped = 2 if words[:1] == ["--dir"] else 0
+    verb = words[skipped] if len(words) > skipped else ""
+    return [family for family, verbs in FAMILIES.items() if verb in verbs] or list(FAMILIES)
 
 
 class _Version(argparse.Action):

@@ -1,20 +1,24 @@
-"""Which run is meant: the one that is named, the one of ``--dir``, or the newest."""
+"""Which run is meant: the one that is named, the one of ``--dir``, or the newest; and its log."""
 
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gptune.errors import RunDirectoryError, UsageError
+
+if TYPE_CHECKING:
+    from gptune.events import Line
 
 RUNS = "GPTUNE_RUNS"  # environment variable: where new run directories go; default ./runs
 EVENTS = "events.jsonl"
 
 
 def add_run(parser: ArgumentParser) -> None:
-    """Let a verb that takes nothing else be given its run."""
+    """Let a verb that takes nothing else be given its run, as ``named``."""
     parser.add_argument(
-        "run", nargs="?", metavar="RUN", help="run directory (default: the newest under ./runs)"
+        "named", nargs="?", metavar="RUN", help="run directory (default: the newest under ./runs)"
     )
 
 
@@ -77,3 +81,20 @@ def newest() -> Path:
             f"or set {RUNS}"
         )
     return found[0]
+
+
+def read_log(run: Path) -> "list[Line]":
+    """Read a run's log.
+
+    Raises:
+        EventLogError: If it is broken.
+        RunDirectoryError: If it cannot be read.
+    """
+    from gptune.run_directory.event_log import read_events
+
+    try:
+        return read_events(run)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"run directory {str(run)!r}: its log cannot be read ({error}); check its permissions"
+        ) from error

@@ -1,6 +1,7 @@
 """The verbs that steer a live run: each drops one command for the run to take, or shuts it out."""
 
 import json
+import math
 import sys
 import time
 from argparse import ArgumentParser as Parser
@@ -240,6 +241,8 @@ def _assignments(args: Namespace, needs: str) -> dict[str, Any]:
             made[name] = parse(text, name)
         except GptuneError as error:
             raise UsageError(f"{name}: {text!r} is no value: {error}") from error
+        if isinstance(made[name], float) and not math.isfinite(made[name]):
+            raise UsageError(f"{name}: must be finite, got {text!r}")
     if not made:
         raise UsageError(f"{args.verb}: needs {needs}, got nothing")
     return made

@@ -44,10 +44,14 @@ def read_replay(mode: Mode, source: str | Path | None) -> tuple[Movement, ...]:
     Raises:
         RecipeError: If mode and source do not fit, or the source cannot be read.
     """
-    if (mode is Mode.REPLAY) != (source is not None):
+    if mode is Mode.REPLAY and source is None:
         raise RecipeError(
-            f"replay: mode replay and replay= belong together, got mode {mode.value!r} and "
-            f"replay={source!r}; give a run directory, or a file of gptune export --mutations"
+            "mode: 'replay' needs replay= beside it; give a run directory, or a file that "
+            "gptune export --mutations wrote"
+        )
+    if mode is not Mode.REPLAY and source is not None:
+        raise RecipeError(
+            f"replay: needs mode 'replay', got {mode.value!r}; give both, or leave it out"
         )
     return read_movements(source) if source is not None else ()
 

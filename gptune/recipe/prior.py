@@ -5,10 +5,10 @@ from pathlib import Path
 
 from gptune.configs import Knob
 from gptune.errors import RecipeError
-from gptune.events import Line, Observed, Opened
+from gptune.events import Line, Opened
 from gptune.records import Categorical, Integer, Observation, Scalar
-from gptune.run_directory.changes import ENDS, Course, advance
 from gptune.run_directory.event_log import EVENTS, effective, read_events
+from gptune.run_directory.exports import observations
 
 
 def prior_observations(
@@ -40,41 +40,35 @@ def prior_observations(
 
 
 def _told(
-    lines: Iterable[Line], knobs: Mapping[str, Knob], start: Mapping[str, Scalar]
+    lines: list[Line], knobs: Mapping[str, Knob], start: Mapping[str, Scalar]
 ) -> list[Observation]:
-    """List the judged segments, and the stretches without a change: they show the noise."""
-    told: list[Observation] = []
-    course, modes = Course(), {family: knob.mutation.mode for family, knob in knobs.items()}
-    theirs: dict[str, str] = {}
-    waiting: Observation | None = None
+    theirs = _modes(lines)
+    if any(
+        theirs.get(family, knob.mutation.mode) != knob.mutation.mode
+        for family, knob in knobs.items()
+    ):
+        return []
+    told = []
+    for row in observations(lines):
+        point = {**start, **{f: move for f, move in row["point"].items() if f in start}}
+        if row["gain"] is not None and row["deviation"] is not None and _fits(point, knobs):
+            noise = row["deviation"] ** 2
+            told.append(Observation(point=point, value=row["gain"], noise=noise, is_gain=True))
+    return told
+
+
+def _modes(lines: Iterable[Line]) -> dict[str, str]:
+    modes: dict[str, str] = {}
     for line in lines:
-        event = line.event
-        if isinstance(event, Opened):
-            theirs = {f: knob["mutation"].get("mode", "mult") for f, knob in event.knobs.items()}
-        is_end = isinstance(event, ENDS) and waiting is not None
-        if is_end or (isinstance(event, Observed) and course.trial is None):
-            waiting = _observation(event, start) if isinstance(event, Observed) else waiting
-            told.extend([waiting] if waiting is not None else [])
-            waiting = None
-        elif isinstance(event, Observed):
-            waiting = _observation(event, start)
-        course = advance(course, line)[0]
-    alike = all(theirs.get(family, mode) == mode for family, mode in modes.items())
-    return [o for o in told if alike and _fits(o, knobs)]
+        if isinstance(line.event, Opened):
+            modes |= {
+                f: knob["mutation"].get("mode", "mult") for f, knob in line.event.knobs.items()
+            }
+    return modes
 
 
-def _observation(observed: Observed, start: Mapping[str, Scalar]) -> Observation | None:
-    evidence = observed.evidence
-    if evidence is None or evidence.deviation is None:
-        return None
-    moves = {f: reading.move for f, reading in observed.knobs.items() if f in start}
-    noise = evidence.deviation * evidence.deviation
-    point = {**start, **moves}
-    return Observation(point=point, value=evidence.gain, noise=noise, is_gain=True)
-
-
-def _fits(observation: Observation, knobs: Mapping[str, Knob]) -> bool:
-    return all(_allows(knob, observation.point[family]) for family, knob in knobs.items())
+def _fits(point: Mapping[str, Scalar], knobs: Mapping[str, Knob]) -> bool:
+    return all(_allows(knob, point[family]) for family, knob in knobs.items())
 
 
 def _allows(knob: Knob, move: Scalar) -> bool:

@@ -95,7 +95,10 @@ def _decode(data: bytes) -> Any:
             raise ValueError(f"{text[:20]} is too big a number")
         return value
 
-    return json.loads(data, parse_int=number, parse_float=number, parse_constant=number)
+    def constant(text: str) -> float:
+        raise ValueError(f"{text} is no number")
+
+    return json.loads(data, parse_int=number, parse_float=number, parse_constant=constant)
 
 
 def take_back(files: FileSystem, directory: Path, ident: str) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 from gptune.errors import EventLogError, RunDirectoryError
 from gptune.events import ORIGIN, Envelope, Event, Line, Moment, Rewind, checksum_of, decode, encode
 from gptune.run_directory.file_system import Disk, FileSystem
+from gptune.run_directory.owner import LOCK
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -24,7 +25,7 @@ class Place(msgspec.Struct, frozen=True):
     generation: int
 
 
-EVENTS, LOCK = "events.jsonl", "lock"
+EVENTS = "events.jsonl"
 
 
 class EventLog:

@@ -14,8 +14,14 @@ from examples.benchmarks.overhead import __main__ as overhead
 from examples.benchmarks.overhead import clock
 from examples.benchmarks.overhead.__main__ import MEANINGS, Report, measure
 from examples.benchmarks.overhead.clock import Effort
-from examples.benchmarks.overhead.measures import KNOBS, open_segment
+from examples.benchmarks.overhead.measures import (
+    KNOBS,
+    measure_status,
+    open_segment,
+    time_processes,
+)
 from examples.benchmarks.overhead.snapshots import make_state
+from gptune.run_directory.summary_file import read_summary
 
 TINY = Effort(repeats=3, calls=5, decisions=3, lines=3, imports=1, copies=2, backend="eager")
 FIGURES = [
@@ -28,6 +34,7 @@ FIGURES = [
     "decision_ms",
     "fsync_ms",
     "import_ratio",
+    "status_ratio",
 ]
 
 
@@ -82,6 +89,18 @@ def test_the_hooks_are_measured_with_all_three_knobs_in_force_and_a_change_unjud
         optimizer.step()
         factor = tuner.values["opt.lr"]
         assert seen == [rate * factor for rate in before]
+
+
+def test_the_status_that_is_measured_is_that_of_a_real_run(tmp_path: Path) -> None:
+    tuner, _ = open_segment(tmp_path / "run", 0)
+    tuner.close()
+    ours, theirs = measure_status(tmp_path / "run", TINY)
+    assert ours > theirs > 0
+    summary = read_summary(tmp_path / "run")
+    assert summary is not None
+    assert summary["decision"] > 0
+    with pytest.raises(RuntimeError, match=r"-c.*fails"):
+        time_processes(("-c", "raise SystemExit(1)"), ("-c", ""), TINY)
 
 
 def test_turns_are_paired_and_the_collector_is_put_back() -> None:

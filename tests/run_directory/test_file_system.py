@@ -1,9 +1,11 @@
 """The disk, the real one and the one of the tests: both keep one contract."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -94,6 +96,84 @@ def test_truncate_keeps_the_first_bytes_and_appending_goes_on_behind_them(
     assert disk.read(path) == b"whole\nnext\n"
 
 
+def test_names_are_those_of_the_files_sorted_and_none_where_nothing_is(
+    disk: FileSystem, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    assert disk.names(place) == []
+    for name in ("b", "a", ".c"):
+        disk.replace(place / name, b"")
+    assert disk.names(place) == [".c", "a", "b"]
+
+
+def test_replace_gives_all_of_the_new_content_and_makes_file_and_directory(
+    disk: FileSystem, tmp_path: Path
+) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    for content in (b"a long first content", b"short", b""):
+        disk.replace(path, content)
+        assert disk.read(path) == content
+        assert disk.names(path.parent) == ["file"], "nothing is left beside it"
+
+
+def test_remove_removes_and_a_file_that_is_not_there_is_no_error(
+    disk: FileSystem, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    disk.remove(path)
+    disk.replace(path, b"x")
+    disk.remove(path)
+    disk.remove(path)
+    assert disk.names(tmp_path) == []
+    assert disk.read(path) == b""
+
+
+@pytest.mark.parametrize("broken", ["write_bytes", "replace"])
+def test_a_replace_that_fails_leaves_the_old_content_and_nothing_beside_it(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, path = Disk(), tmp_path / "file"
+    disk.replace(path, b"old")
+
+    def full(self: Path, *_: object) -> None:
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as world:
+        world.setattr(Path, broken, full)
+        with pytest.raises(OSError, match="No space"):
+            disk.replace(path, b"new")
+    assert disk.read(path) == b"old"
+    assert disk.names(tmp_path) == ["file"]
+
+
+def test_a_reader_sees_the_old_content_or_the_new_one_and_nothing_between(tmp_path: Path) -> None:
+    disk, path, contents = Disk(), tmp_path / "file", (b"a" * 50_000, b"b" * 100_000)
+    disk.replace(path, contents[0])
+    seen: list[bytes] = []
+    reader = threading.Thread(target=lambda: seen.extend(disk.read(path) for _ in range(300)))
+    reader.start()
+    while reader.is_alive():
+        disk.replace(path, contents[1])
+        disk.replace(path, contents[0])
+    reader.join()
+    assert set(seen) <= set(contents)
+    assert len(seen) == 300
+
+
+def test_a_lock_waits_for_whoever_only_looks(tmp_path: Path) -> None:
+    disk, path = Disk(), tmp_path / "lock"
+    path.touch()
+    with path.open() as probe:
+        fcntl.flock(probe, fcntl.LOCK_SH)
+        leaving = threading.Timer(0.03, lambda: fcntl.flock(probe, fcntl.LOCK_UN))
+        leaving.start()
+        handle = disk.lock(path)
+        leaving.join()
+    assert handle is not None
+    disk.close(handle)
+
+
 def test_a_lock_excludes_a_second_one_until_it_is_given_back(
     disk: FileSystem, tmp_path: Path
 ) -> None:
@@ -181,6 +261,8 @@ def test_giving_a_lock_back_frees_it_although_a_forked_worker_lives_on(tmp_path:
         lambda disk, path: disk.truncate(path / "missing", 0),
         lambda disk, path: disk.sync_directory(path / "missing"),
         lambda disk, path: disk.read(path),
+        lambda disk, path: disk.replace(path, b""),
+        lambda disk, path: disk.remove(path),
         lambda disk, path: disk.write(10**6, b"x"),
         lambda disk, path: disk.sync(10**6),
         lambda disk, path: disk.close(10**6),

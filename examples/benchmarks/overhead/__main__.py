@@ -1,4 +1,4 @@
-"""What gptune costs: a counted step, a scaled step, a decision, a snapshot, a line, an import.
+"""What gptune costs: a counted step, a scaled step, a decision, a snapshot, a line, a status.
 
 Run from the root of the repository::
 
@@ -32,6 +32,7 @@ from examples.benchmarks.overhead.measures import (
     measure_hooks,
     measure_import,
     measure_off,
+    measure_status,
     measure_step,
     measure_sync,
     measure_training_step,
@@ -70,6 +71,7 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
     decision, idle = measure_decisions(directory, effort, seed)
     synced, unsynced = measure_sync(directory, effort)
     ours, theirs = measure_import(effort)
+    status, beside_status = measure_status(directory / "decisions", effort)
     compiled, bare_compiled = measure_compiled(directory, effort, seed)
     copying = measure_snapshot(effort, seed)
     figures = {
@@ -82,6 +84,7 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
         "decision_ms": Figure(decision, "ms"),
         "fsync_ms": Figure(synced, "ms"),
         "import_ratio": Figure(ours / theirs, "ratio"),
+        "status_ratio": Figure(status / beside_status, "ratio"),
     }
     beside = {
         "bare_step_us": Figure(measure_training_step(effort, seed), "us"),
@@ -95,6 +98,7 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
         "unsynced_line_ms": Figure(unsynced, "ms"),
         "import_gptune_ms": Figure(ours, "ms"),
         "import_argparse_json_ms": Figure(theirs, "ms"),
+        "status_ms": Figure(status, "ms"),
     }
     return Report(figures, beside)
 
@@ -114,6 +118,8 @@ MEANINGS = {
     "decision_ms": "Tuner.report with a proposal of the Gaussian process",
     "fsync_ms": "one durable line of events.jsonl",
     "import_ratio": "import gptune / import argparse, json",
+    "status_ratio": "gptune status of a run of some hundred decisions / the same",
+    "status_ms": "that status",
     "bare_step_us": "a training step of a small classifier, without gptune",
     "bare_optimizer_step_us": "that optimizer.step without the multipliers",
     "idle_decision_ms": "Tuner.report in mode observe",

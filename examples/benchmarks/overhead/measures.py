@@ -4,6 +4,7 @@ import random
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from time import perf_counter_ns
@@ -22,9 +23,12 @@ from examples.benchmarks.overhead.clock import (
     undisturbed,
 )
 from gptune import Tuner
+from gptune.cli.looking import PAUSED
 from gptune.events import Blocked, Moment
 from gptune.records import Action
-from gptune.run_directory.event_log import EventLog
+from gptune.run_directory.event_log import EventLog, read_events
+from gptune.run_directory.file_system import Disk
+from gptune.run_directory.summary import summarize, write_summary
 
 KNOBS = ("lr", "weight_decay", "momentum")
 
@@ -164,13 +168,29 @@ def measure_sync(directory: Path, effort: Effort) -> tuple[float, float]:
 
 def measure_import(effort: Effort) -> tuple[float, float]:
     """Time processes that import gptune, and that import two standard modules [ms]."""
-    codes = ("import gptune", "import argparse, json")
-    times: dict[str, list[int]] = {code: [] for code in codes}
+    return time_processes(("-c", "import gptune"), STANDARD, effort)
+
+
+def measure_status(run: Path, effort: Effort) -> tuple[float, float]:
+    """Time ``gptune status``, and processes that import two standard modules [ms]."""
+    write_summary(Disk(), run, summarize(read_events(run)))
+    return time_processes(("-m", "gptune", "--dir", str(run), "status"), STANDARD, effort)
+
+
+STANDARD = ("-c", "import argparse, json")
+
+
+def time_processes(one: Sequence[str], other: Sequence[str], effort: Effort) -> tuple[float, float]:
+    """Time two commands of Python in turns, each first every second time [ms]."""
+    times: tuple[list[int], list[int]] = ([], [])
     for turn in range(effort.imports + 1):
-        for code in codes if turn % 2 else reversed(codes):
+        for which in (0, 1) if turn % 2 else (1, 0):
+            command = [sys.executable, *(one, other)[which]]
             begin = perf_counter_ns()
-            subprocess.run([sys.executable, "-c", code], check=True)
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            passed = perf_counter_ns() - begin
+            if done.returncode not in (0, PAUSED):
+                raise RuntimeError(f"{command} fails: {done.stderr}")
             if turn:  # the first one fills the disk's cache
-                times[code].append(perf_counter_ns() - begin)
-    ours, theirs = (statistics.median(times[code]) * MS for code in codes)
-    return ours, theirs
+                times[which].append(passed)
+    return statistics.median(times[0]) * MS, statistics.median(times[1]) * MS

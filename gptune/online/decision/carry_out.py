@@ -146,8 +146,14 @@ def _resolve(
 ) -> None:
     pending, why = resolution.pending, resolution.reasons
     if resolution.action is Action.ACCEPTED:
-        chance = resolution.probability
-        scribe.write(Accepted(id=pending.id, changes=pending.changes, probability=chance))
+        chance, by_gate = resolution.probability, why == (Reason.GAIN,)
+        event = Accepted(
+            id=pending.id,
+            changes=pending.changes,
+            probability=chance,
+            reasons=() if by_gate else why,
+        )
+        scribe.write(event)
     elif not resolution.undo:
         reasons = (*why, Reason.KEPT_ON_REJECT)
         scribe.write(Abandoned(id=pending.id, changes=pending.changes, reasons=reasons))
