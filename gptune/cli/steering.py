@@ -135,6 +135,7 @@ def _wait(directory: Path, ident: str, timeout: float) -> "Answer":
         late = owner_of(directory) is None or time.monotonic() > end
         answer = control.read_answer(files, directory, ident)  # after the look at the owner
         if answer is not None:
+            control.discard_answer(files, directory, ident)
             return answer
         if late:
             taken_back = control.take_back(files, directory, ident)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from gptune.configs import Knob, Recipe
+from gptune.configs import Knob, Mode, Recipe
 from gptune.configs.overrides import override
 from gptune.core.proposer import ProposerState
 from gptune.errors import RecipeError, StateError
@@ -72,6 +72,11 @@ def read_checkpoint(state: Mapping[str, Any], config: KernelConfig) -> Checkpoin
         raise StateError(
             f"state_dict: was made with another recipe ({_first_difference(theirs, recipe)}); "
             "resume with the recipe of the run, or start a new run_dir"
+        )
+    if read.kernel.mode is Mode.REPLAY and recipe.mode is Mode.ACTIVE:
+        raise StateError(
+            "state_dict: is that of a run in mode replay; resume with mode='replay' and the same "
+            "replay=, or with another mode than active"
         )
     if read.total_steps != config.total_steps:
         raise StateError(

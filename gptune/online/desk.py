@@ -8,7 +8,7 @@ from gptune.run_directory import control
 from gptune.run_directory.control import Answer, Message
 from gptune.run_directory.file_system import FileSystem
 
-AGAIN = "was taken before the run was interrupted, and is not done again"
+AGAIN = "was taken before, and is not done again"
 Obey = Callable[[Message], tuple[bool, str]]
 
 
@@ -31,7 +31,7 @@ class Desk:
     ) -> None:
         self._files, self._directory, self._say = files, directory, say
         events = (line.event for line in past)
-        self._earlier = frozenset(event.id for event in events if isinstance(event, Command))
+        self._done = {event.id for event in events if isinstance(event, Command)}
 
     def serve(self, obey: Obey, now: Callable[[], Moment]) -> int:
         """Do every command that waits; gives how many there were. Never raises for the disk.
@@ -42,22 +42,30 @@ class Desk:
         """
         try:
             found = control.waiting(self._files, self._directory)
-            for ident in found:
-                message = control.take(self._files, self._directory, ident)
-                if message is not None:
-                    control.answer(self._files, self._directory, self._do(message, obey, now()))
         except OSError as error:
             self._say(f"commands from outside cannot be read or answered ({error})")
             return 0
-        return len(found)
+        return sum(self._serve(ident, obey, now) for ident in found)
 
     def frozen(self) -> str:
         """Say why outside commands are shut out; empty when they are not."""
         return control.frozen(self._files, self._directory)
 
+    def _serve(self, ident: str, obey: Obey, now: Callable[[], Moment]) -> bool:
+        """Do one command; one that cannot be taken away or answered stops no other."""
+        try:
+            message = control.take(self._files, self._directory, ident)
+            if message is not None:
+                control.answer(self._files, self._directory, self._do(message, obey, now()))
+        except OSError as error:
+            self._say(f"a command from outside cannot be taken or answered ({error})")
+            return False
+        return message is not None
+
     def _do(self, message: Message, obey: Obey, moment: Moment) -> Answer:
-        # A loss of power may bring back the file of a command that was done.
-        again = message.id in self._earlier
+        # A loss of power, or somebody, may bring back the file of a command that was done.
+        again = message.id in self._done
+        self._done.add(message.id)
         accepted, text = (False, AGAIN) if again else obey(message)
         return Answer(
             id=message.id,

@@ -17,12 +17,11 @@ class Score:
 
     Args:
         movements: Of the recorded run, the oldest first.
-        after: Steps that are over; what came up to then is taken as made [steps].
     """
 
-    def __init__(self, movements: Iterable[Movement], after: int = -1) -> None:
-        self._groups = [group for group in together(movements) if group[0].step > after]
-        self._next = 0
+    def __init__(self, movements: Iterable[Movement]) -> None:
+        self._groups = together(movements)
+        self._next, self._at = 0, 0
 
     @property
     def step(self) -> int | None:
@@ -30,8 +29,14 @@ class Score:
         return self._groups[self._next][0].step if self._next < len(self._groups) else None
 
     def due(self, step: int) -> list[dict[str, Scalar]]:
-        """Take what is due once ``step`` steps are over: family -> new move, a group each."""
-        taken = []
+        """Take what is due once ``step`` steps are over: family -> new move, a group each.
+
+        An earlier step than last time means that an earlier state was loaded, in which all that
+        was due by then is made already.
+        """
+        if step < self._at:
+            self._next = sum(group[0].step <= step for group in self._groups)
+        taken, self._at = [], step
         while self.step is not None and self.step <= step:
             taken.append({m.family: m.new for m in self._groups[self._next]})
             self._next += 1

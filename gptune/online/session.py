@@ -114,9 +114,10 @@ class Session:
             return
         if self.log is not None and not self.waits_for_state:
             self.resolve(Reason.CLOSED)
+            self.closed = True
+            self.serve()  # nothing is done any more: who waits for an answer shall not wait in vain
             self.log.append(self.now(), Closed(decisions=self.state.decision), durable=True)
         self.closed = True
-        self.serve()
         foreign_call(lambda: setup.release(self.hands))
         self.publish()
         if self.log is not None:
@@ -222,17 +223,18 @@ class Session:
         assert self._desk is not None
         refusal = message.fault or self._desk.frozen()
         refusal = refusal or ("the run has ended" if self.closed else "")
-        steered = None
+        steered, arguments = None, dict[str, Any]()
         if not refusal:
             try:
                 order = read_order(message.verb, message.arguments)
+                arguments = message.arguments  # only what has a known shape is logged
                 steered = steer(self.config, self.state, order, self._past())
             except GptuneError as error:
                 refusal = str(error)
         event = Command(
             id=message.id,
             verb=message.verb,
-            arguments=message.arguments,
+            arguments=arguments,
             accepted=steered is not None,
             message=steered.message if steered else refusal,
         )

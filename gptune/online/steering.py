@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from gptune.configs import Mode, nearest
 from gptune.configs.overrides import field_of, override
+from gptune.configs.reading import shown
 from gptune.errors import UsageError
 from gptune.events import Event, Paused, Unpaused
 from gptune.online.decision import KernelConfig, KernelState, Plan
@@ -131,7 +132,7 @@ def read_order(verb: str, arguments: Mapping[str, Any]) -> Order:
         order: Order = msgspec.convert({**arguments, "verb": verb}, Order)
     except msgspec.ValidationError as error:
         raise UsageError(
-            f"{verb}: {error}, got {dict(arguments)!r}; see gptune {verb} --help"
+            f"{verb}: {error}, got {shown(arguments)}; see gptune {verb} --help"
         ) from error
     return order
 

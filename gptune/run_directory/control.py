@@ -5,6 +5,7 @@ takes it and leaves ``answers/<the same name>.json``. ``freeze.json`` shuts outs
 """
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from msgspec import Struct
 from gptune.run_directory.file_system import FileSystem
 
 COMMANDS, ANSWERS, FREEZE = "commands", "answers", "freeze.json"
+IDENT = re.compile(r"([0-9A-Za-z][0-9A-Za-z_-]{0,63})\.json")  # what else lies there is left alone
 LONGEST = 1 << 16  # bytes of a command; a longer one is refused unread
 BIGGEST = 1e300  # number in a command; a bigger one is a mistake
 MOST = 100  # commands taken at one look
@@ -74,18 +76,21 @@ def waiting(files: FileSystem, directory: Path) -> list[str]:
     Raises:
         OSError: If the directory cannot be read.
     """
-    names = files.names(directory / COMMANDS)
-    return [n.removesuffix(".json") for n in names if n.endswith(".json") and n[0] != "."][:MOST]
+    found = (IDENT.fullmatch(name) for name in files.names(directory / COMMANDS))
+    return [name[1] for name in found if name][:MOST]
 
 
 def take(files: FileSystem, directory: Path, ident: str) -> Message | None:
     """Take a command away to do it; ``None`` when its sender has just taken it back.
 
     Raises:
-        OSError: If it cannot be read or taken away; it is still there then.
+        OSError: If it cannot be taken away; it is still there then.
     """
-    data = files.read(directory / COMMANDS / f"{ident}.json")
-    return _read(ident, data) if take_back(files, directory, ident) else None
+    try:
+        message = _read(ident, files.read(directory / COMMANDS / f"{ident}.json"))
+    except OSError as error:
+        message = Message(id=ident, fault=f"cannot be read: {error}")
+    return message if take_back(files, directory, ident) else None
 
 
 def _decode(data: bytes) -> Any:
@@ -138,6 +143,11 @@ def read_answer(files: FileSystem, directory: Path, ident: str) -> Answer | None
     return Answer(**json.loads(data)) if data else None
 
 
+def discard_answer(files: FileSystem, directory: Path, ident: str) -> None:
+    """Remove an answer that was read; the log has it too."""
+    files.remove(directory / ANSWERS / f"{ident}.json")
+
+
 def freeze(files: FileSystem, directory: Path, *, on: bool) -> None:
     """Shut outside commands out, or let them in again.
 
@@ -155,8 +165,8 @@ def frozen(files: FileSystem, directory: Path) -> str:
     What cannot be read counts as frozen: a guard that fails must not open the door.
     """
     try:
-        data = files.read(directory / FREEZE)
-        state = json.loads(data).get("freeze") if data else "off"
+        is_there = FREEZE in files.names(directory)
+        state = json.loads(files.read(directory / FREEZE)).get("freeze") if is_there else "off"
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         return f"{FREEZE} cannot be read ({error}), which counts as frozen"
     if state == "off":

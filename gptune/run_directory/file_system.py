@@ -1,9 +1,11 @@
 """The few things that gptune asks of a disk, so that a test can be the disk."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
+import stat
 import time
 from pathlib import Path
 from typing import Protocol
@@ -82,11 +84,19 @@ class Disk:
         path.mkdir(parents=True, exist_ok=True)
 
     def read(self, path: Path) -> bytes:
-        """Give a file's bytes; a file that does not exist is empty."""
+        """Give a file's bytes; a file that does not exist is empty.
+
+        Raises:
+            OSError: Also if it is no file: reading a pipe could wait for ever.
+        """
         try:
-            return path.read_bytes()
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
             return b""
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(errno.EINVAL, "is not a file", str(path))
+            return file.read()
 
     def open_append(self, path: Path) -> int:
         """Open a file for appending, making it if there is none; gives a handle."""

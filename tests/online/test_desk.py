@@ -65,7 +65,7 @@ def test_a_command_that_cannot_be_taken_away_is_not_done() -> None:
     office.disk.break_at("remove")
     assert office.serve() == 0
     assert office.done == []
-    assert "cannot be read or answered" in office.said[0]
+    assert "cannot be taken or answered" in office.said[0]
     assert office.serve() == 1
     assert len(office.done) == 1
 
@@ -77,6 +77,23 @@ def test_an_answer_that_cannot_be_written_does_not_make_it_be_done_twice() -> No
     office.serve()
     office.serve()
     assert len(office.done) == 1
+
+
+def test_a_command_that_comes_back_is_not_done_again() -> None:
+    office = Office()
+    for _ in range(3):
+        office.put("1-a")
+        office.serve()
+    assert len(office.done) == 1
+
+
+def test_one_that_cannot_be_taken_does_not_stop_the_others() -> None:
+    office = Office()
+    office.put("1-a")
+    office.put("2-b")
+    office.disk.break_at("remove")
+    assert office.serve() == 1
+    assert [message.id for message in office.done] == ["2-b"]
 
 
 def test_a_directory_that_cannot_be_read_is_no_commands() -> None:

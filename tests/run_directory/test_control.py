@@ -1,6 +1,7 @@
 """Commands and answers: atomic, ordered, read in bounded time, and never trusted."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,9 @@ def test_no_bytes_make_it_raise(data: bytes) -> None:
 
 def test_files_in_the_making_and_others_are_no_commands() -> None:
     disk = MemoryDisk()
-    for name in (".1-a.json.77.ff", "readme.txt", ".hidden.json"):
+    odd = "\udcff.json"  # a name that is no UTF-8, and could not be logged
+    long = "1" * 80 + ".json"
+    for name in (".1-a.json.77.ff", "readme.txt", ".hidden.json", "a b.json", odd, long):
         disk.replace(RUN / control.COMMANDS / name, b"{}")
     assert control.waiting(disk, RUN) == []
 
@@ -110,7 +113,8 @@ def test_a_freeze_shuts_out_and_lets_in(files: FileSystem, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "data", [b"{", b"[]", b'"off"', b"3", b"{}", b'{"freeze": null}', b'{"freeze": "of"}', b"\xff"]
+    "data",
+    [b"", b"{", b"[]", b'"off"', b"3", b"{}", b'{"freeze": null}', b'{"freeze": "of"}', b"\xff"],
 )
 def test_a_freeze_file_that_cannot_be_read_counts_as_frozen(data: bytes) -> None:
     disk = MemoryDisk()
@@ -118,9 +122,25 @@ def test_a_freeze_file_that_cannot_be_read_counts_as_frozen(data: bytes) -> None
     assert control.frozen(disk, RUN)
 
 
-def test_a_disk_that_fails_counts_as_frozen() -> None:
+def test_what_is_no_file_is_taken_away_or_left_but_never_waited_for(tmp_path: Path) -> None:
+    disk, place = Disk(), tmp_path / control.COMMANDS
+    place.mkdir()
+    os.mkfifo(place / "1-a.json")
+    message = control.take(disk, tmp_path, "1-a")
+    assert message is not None
+    assert "cannot be read" in message.fault
+    (place / "2-b.json").mkdir()
+    with pytest.raises(OSError, match="2-b"):
+        control.take(disk, tmp_path, "2-b")
+    os.mkfifo(tmp_path / control.FREEZE)
+    assert "counts as frozen" in control.frozen(disk, tmp_path)
+
+
+@pytest.mark.parametrize("call", ["names", "read"])
+def test_a_disk_that_fails_counts_as_frozen(call: str) -> None:
     disk = MemoryDisk()
-    disk.break_for_ever("read", Fault.FAIL)
+    control.freeze(disk, RUN, on=False)
+    disk.break_for_ever(call, Fault.FAIL)
     assert "counts as frozen" in control.frozen(disk, RUN)
 
 

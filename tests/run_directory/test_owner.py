@@ -79,6 +79,7 @@ def test_whoever_keeps_looking_never_keeps_a_run_from_starting(tmp_path: Path) -
         one.kill()
         two.kill()
 
+
 def test_looking_needs_the_standard_library_alone(tmp_path: Path) -> None:
     code = "import sys, gptune.run_directory.owner, gptune.run_directory.summary_file\n"
     code += "print('msgspec' in sys.modules)"
