@@ -6,7 +6,6 @@ warm-up, then falls from 1 to ``final``, which it has at the end of the run and 
 ``scheduler.step()`` after each step of the optimizer.
 """
 
-import json
 import math
 from bisect import bisect_right
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -95,15 +95,18 @@ def recorded(path: str | Path, family: str = "opt.lr") -> Recorded:
         >>> schedule = LambdaLR(sgd, factor)
     """
     try:
-        found = json.loads(Path(path).read_bytes())[family]
-        steps, factors = zip(*((int(step), float(factor)) for step, factor in found), strict=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, msgspec.Raw])
+        rows = msgspec.json.decode(found[family], type=list[tuple[int, float]])
+    except (OSError, KeyError, msgspec.MsgspecError, RecursionError) as error:
         raise ActuatorError(
             f"recorded: {str(path)!r} holds no schedule of {family!r} ({error!r}); "
             "give a file that gptune recipe export wrote"
         ) from error
-    if steps[0] != 0 or list(steps) != sorted(set(steps)):
+    steps, factors = tuple(step for step, _ in rows), tuple(factor for _, factor in rows)
+    if steps[:1] != (0,) or list(steps) != sorted(set(steps)):
         raise ActuatorError(f"recorded: steps must count up from 0, got {steps!r} in {str(path)!r}")
+    if min(factors) <= 0:
+        raise ActuatorError(f"recorded: factors must be above 0, got {factors!r} in {str(path)!r}")
     return Recorded(steps, factors)
 
 

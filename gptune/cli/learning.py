@@ -60,11 +60,14 @@ def _export(args: Namespace) -> int:
     schedule = args.schedule
     if schedule is None and args.out is not None:
         schedule = str(Path(args.out).with_suffix("")) + ".schedule.json"
-    _check_free(args, schedule)
+    if schedule is not None and schedule == args.out:
+        raise UsageError(f"--schedule: {schedule!r} is what --out names too; name another")
+    _check_free(args, ("--out", args.out), ("--schedule", schedule))
     recipe = export_recipe(directory)
-    if schedule is not None:
-        Path(schedule).write_text(f"{json.dumps(export_schedule(directory))}\n", encoding="utf-8")
+    text = f"{json.dumps(export_schedule(directory))}\n"
     _write(args, recipe, (f"What the run {directory.name} did, as a recipe.",))
+    if schedule is not None:
+        _write_schedule(schedule, text)
     return 0
 
 
@@ -75,22 +78,29 @@ def _evolve(args: Namespace) -> int:
 
     if args.dir is not None:
         raise UsageError(f"--dir: names one run, got {args.dir!r}; list the runs after BASE")
-    _check_free(args)
+    _check_free(args, ("--out", args.out))
     base = Recipe.load(args.base)
     recipe, changes = evolve(base, args.runs, args.alpha)
     _write(args, recipe, (f"{Path(args.base).name}, evolved by {len(args.runs)} runs.", *changes))
     return 0
 
 
-def _check_free(args: Namespace, *more: str | None) -> None:
+def _check_free(args: Namespace, *files: tuple[str, str | None]) -> None:
     """Check that nothing is overwritten that was not meant to be.
 
     Raises:
-        UsageError: Naming the file.
+        UsageError: Naming the option and the file.
     """
-    for file in (args.out, *more):
+    for option, file in files:
         if file is not None and Path(file).exists() and not args.force:
-            raise UsageError(f"--out: {file!r} is there already; name another, or add --force")
+            raise UsageError(f"{option}: {file!r} is there already; name another, or add --force")
+
+
+def _write_schedule(file: str, text: str) -> None:
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--schedule: {file!r} cannot be written ({error})") from error
 
 
 def _write(args: Namespace, recipe: "Recipe", comments: tuple[str, ...]) -> None:

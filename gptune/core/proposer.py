@@ -194,8 +194,10 @@ class Proposer:
         return self._random(request, "fallback")
 
     def _heads_for_center(self) -> bool:
-        """Say whether to move towards the prior center: at first, while such moves are kept."""
-        return self._trials < max(1, self._config.startup_trials) and not self._region.failures
+        """Say whether to move towards the prior center: at first, until a move is not kept."""
+        region, begins = self._region, self._trials < max(1, self._config.startup_trials)
+        shrunk = region.restarts > 0 or region.length < self._config.trust_region.initial
+        return begins and not (region.failures or shrunk)
 
     def _chance(self) -> str | None:
         """Say why the next proposal is drawn by chance, as a source; ``None`` if it is not."""

@@ -45,6 +45,8 @@ from gptune.run_directory.file_system import FileSystem
 
 POLL = 64  # steps between two looks for commands, beside those at decisions [steps]
 
+WIDTH = {Mode.OFF: 0, Mode.OBSERVE: 1, Mode.SUGGEST: 2, Mode.ACTIVE: 3, Mode.REPLAY: 3}
+
 MakeProposer = Callable[[KernelConfig, int], Proposer | None]
 
 
@@ -316,8 +318,10 @@ class Session:
         self._watch.start(self.hands, self.steps)
         self.score.due(self.steps)  # made already
         self.waits_for_state = False
-        if own is not Mode.ACTIVE:  # a mode that was asked for is never widened
-            self.set_mode(own)
+        theirs = self.state.mode
+        replays = own is Mode.REPLAY and theirs is Mode.ACTIVE
+        if WIDTH[own] < WIDTH[theirs] or replays:
+            self.set_mode(own)  # neither what was asked for nor what an operator chose is widened
 
     # inside -----------------------------------------------------------------------------------
 
@@ -337,6 +341,7 @@ class Session:
         policy = self.config.recipe.safety.on_error
         if caught and policy == "disable":
             self.set_mode(Mode.OBSERVE)
+            self.publish()
         elif caught and policy == "raise":
             raise caught[0]
 

@@ -4,10 +4,11 @@ Of a knob of mode mult all of it happens on a log scale.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -37,7 +38,8 @@ def evolve_recipe(base: Recipe, summaries: Iterable[Source], alpha: float = 0.3)
     Run by run, and for each knob of which the run accepted a move: ``center <- (1 - alpha) center
     + alpha mean`` in each phase, with the mean of what was accepted in it or, where that is
     nothing, in the others. Each bound goes the same way to where it holds all that was accepted,
-    three spreads and one ``max_step`` more; it may widen again, never beyond the base's own.
+    three spreads and one ``max_step`` more; it may widen again, never beyond the base's own. What
+    a run accepted of a knob on another scale, or in a phase that the base has not, is left out.
     ``max_step`` widens, if need be, until one move reaches the centers, where the next run's first
     proposals lie.
 
@@ -53,7 +55,7 @@ def evolve_recipe(base: Recipe, summaries: Iterable[Source], alpha: float = 0.3)
         >>> early = {"early": {"accepted": 2, "mean": 4.0, "spread": 0.2}}
         >>> evolved = evolve_recipe(Recipe(), [{"families": {"opt.lr": early}}], alpha=0.5)
         >>> evolved.mutations()["opt.lr"].prior_center
-        {'early': 2.0, 'mid': 1.0, 'late': 1.0}
+        {'early': 2.0, 'mid': 2.0, 'late': 2.0}
     """
     return evolve(base, summaries, alpha)[0]
 
@@ -64,14 +66,14 @@ def evolve(
     """Do as `evolve_recipe`, and say what was changed and why, a sentence a field."""
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha <= 1:
         raise RecipeError(f"alpha: must lie in (0, 1], got {alpha!r}; e.g. 0.3")
-    runs = [_families(summary) for summary in summaries]
+    runs = [_families(summary, number) for number, summary in enumerate(summaries)]
     said: list[str] = []
     groups = {}
     for group, knobs in base.actuators.items():
         evolved: dict[str, dict[str, Mutation]] = {"mutations": {}, "keys": {}}
         for kind, made in evolved.items():
             for name, mutation in getattr(knobs, kind).items():
-                kept = [_kept(run.get(f"{group}.{name}", {}), mutation, base) for run in runs]
+                kept = [_kept(run, f"{group}.{name}", mutation, base.phases) for run in runs]
                 path = f"actuators.{group}.{kind}.{name}"
                 made[name] = _evolved(mutation, kept, tuple(base.phases), alpha)
                 said.extend(_explain(path, mutation, made[name], kept))
@@ -79,33 +81,67 @@ def evolve(
     return replace(base, actuators=groups), tuple(said)
 
 
-def _families(summary: Source) -> Mapping[str, Any]:
+class Accepted(Struct, frozen=True, kw_only=True):
+    """What ``summary.json`` says of one knob in one phase, as far as it counts here."""
+
+    mean: float | None = None
+    spread: float | None = None
+    scale: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, number in (("mean", self.mean), ("spread", self.spread)):
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"{name} must be finite, got {number!r}")
+
+
+Families = dict[str, dict[str, Accepted]]
+T = TypeVar("T")
+
+
+def _families(summary: Source, number: int) -> Families:
+    """Read what a run accepted: family -> phase -> mean and spread.
+
+    Raises:
+        RecipeError: Naming the summary, and what is wrong in it.
+    """
+    name = f"summaries[{number}]"
     if isinstance(summary, str | Path):
         if not (Path(summary) / EVENTS).is_file():
             raise RecipeError(
-                f"summaries: {str(summary)!r} holds no {EVENTS}; give the directory of a run"
+                f"{name}: {str(summary)!r} holds no {EVENTS}; give the directory of a run"
             )
         summary = to_plain(summarize(read_events(Path(summary))))
-    families = summary.get("families") if isinstance(summary, Mapping) else None
-    if not isinstance(families, Mapping):
-        raise RecipeError(f"summaries: needs families, as in summary.json, got {summary!r}")
-    return families
+    if not isinstance(summary, Mapping) or "families" not in summary:
+        raise RecipeError(f"{name}: needs families, as in summary.json, got {summary!r}")
+    path = f"{name}.families"
+    return {
+        family: {
+            phase: _read(f"{path}.{family}.{phase}", told, Accepted)
+            for phase, told in _read(f"{path}.{family}", phases, dict[str, Any]).items()
+        }
+        for family, phases in _read(path, summary["families"], dict[str, Any]).items()
+    }
 
 
-def _kept(phases: object, mutation: Mutation, base: Recipe) -> tuple[Kept, ...]:
-    """Read what a run accepted of one knob; a phase that the recipe does not have is left out."""
+def _read(path: str, given: object, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(given, kind)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise RecipeError(f"{path}: {error}; give what stands in summary.json") from error
+
+
+def _kept(
+    run: Families, family: str, mutation: Mutation, phases: Collection[str]
+) -> tuple[Kept, ...]:
+    """Say what a run accepted of one knob, where it is on the recipe's scale."""
     found = []
-    for phase, told in phases.items() if isinstance(phases, Mapping) else ():
-        told = told if isinstance(told, Mapping) else {}
-        mean, spread = _number(told.get("mean")), _number(told.get("spread"))
-        if phase in base.phases and mean is not None and (mutation.mode != "mult" or mean > 0):
-            found.append(Kept(phase=phase, mean=_place(mutation, mean), spread=spread or 0.0))
+    for phase, told in run.get(family, {}).items():
+        is_log = mutation.mode == "mult"
+        fits = told.scale in (None, "log" if is_log else "linear") and phase in phases
+        if fits and told.mean is not None and (told.mean > 0 or not is_log):
+            mean, spread = _place(mutation, told.mean), max(0.0, told.spread or 0.0)
+            found.append(Kept(phase=phase, mean=mean, spread=spread))
     return tuple(found)
-
-
-def _number(given: object) -> float | None:
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    return float(given) if is_number and math.isfinite(given) else None  # type: ignore[arg-type]
 
 
 def _place(mutation: Mutation, move: float) -> float:
@@ -133,18 +169,28 @@ def _evolved(
     moves = {p: _move(mutation, place) for p, place in centers.items() if place is not None}
     if bounds is not None:
         moves = {phase: min(bounds[1], max(bounds[0], move)) for phase, move in moves.items()}
-    step = _step(mutation, tuple(moves.values()))
+    step = _step(mutation, bounds, moves.values())
     return replace(mutation, bounds=bounds, prior_center=moves, max_step=step)
 
 
-def _step(mutation: Mutation, centers: tuple[float, ...]) -> float | None:
+def _step(
+    mutation: Mutation, bounds: tuple[float, float] | None, centers: Collection[float]
+) -> float | None:
     """Widen the largest step, if need be, so that one move reaches each center."""
-    still, step = NEUTRAL.get(mutation.mode), mutation.max_step
-    if still is None or step is None:
-        return step
-    places = [_place(mutation, center) - _place(mutation, still) for center in centers]
-    needed = max(abs(place) for place in places)
-    return max(step, _move(mutation, needed) * (1 + 1e-6))
+    still, reach = NEUTRAL.get(mutation.mode), _reach(mutation, bounds)
+    if still is None or reach is None:
+        return mutation.max_step
+    needed = max(abs(_place(mutation, c) - _place(mutation, still)) for c in centers)
+    # A little more, for rounding; what is reached already is left as it is.
+    return mutation.max_step if needed <= reach else _move(mutation, needed * (1 + 1e-5))
+
+
+def _reach(mutation: Mutation, bounds: tuple[float, float] | None) -> float | None:
+    """Give the largest step on the knob's scale; ``None`` if it depends on the actuator."""
+    if mutation.mode == "mult":
+        return math.log(mutation.max_step or 2.0)
+    quarter = (bounds[1] - bounds[0]) / 4 if bounds else None
+    return mutation.max_step or quarter
 
 
 def _start(mutation: Mutation, phase: str) -> float | None:
@@ -157,12 +203,11 @@ def _start(mutation: Mutation, phase: str) -> float | None:
 def _bounds(
     mutation: Mutation, runs: Sequence[tuple[Kept, ...]], alpha: float
 ) -> tuple[float, float] | None:
-    if mutation.bounds is None:
+    margin = _reach(mutation, mutation.bounds)
+    if mutation.bounds is None or margin is None:
         return None
     outer = [_place(mutation, bound) for bound in mutation.bounds]
     low, high = outer
-    step = _place(mutation, mutation.max_step or 2.0) if mutation.mode == "mult" else None
-    margin = step or mutation.max_step or (high - low) / 4
     still = NEUTRAL.get(mutation.mode)
     for run in (run for run in runs if run):
         lowest = min(kept.mean - REACH * kept.spread for kept in run) - margin
@@ -189,8 +234,8 @@ def _explain(
     if old.bounds != new.bounds and old.bounds and new.bounds:
         was, now = (f"[{', '.join(map(show, pair))}]" for pair in (old.bounds, new.bounds))
         said.append(f"{path}.bounds: {was} -> {now}; towards what {counted}")
-    if old.max_step != new.max_step and old.max_step and new.max_step:
-        steps = f"{show(old.max_step)} -> {show(new.max_step)}"
+    if old.max_step != new.max_step and new.max_step:
+        steps = f"{show(old.max_step) if old.max_step else 'none'} -> {show(new.max_step)}"
         said.append(f"{path}.max_step: {steps}; one move shall reach the prior centers")
     return said
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gptune.configs import Group, Mutation, Recipe
+from gptune.configs import Group, Mode, Mutation, Recipe
+from gptune.configs.knobs import NEUTRAL
 from gptune.configs.overrides import override
 from gptune.errors import RecipeError
 from gptune.events import Abandoned, Accepted, Command, Line, Opened
@@ -27,6 +28,8 @@ def export_recipe(directory: Path) -> Recipe:
     lines = _lines(directory)
     opened = next(line.event for line in reversed(lines) if isinstance(line.event, Opened))
     recipe = Recipe.from_dict(opened.recipe)
+    if recipe.mode is Mode.REPLAY:  # a recipe cannot say of what
+        recipe = replace(recipe, mode=Mode.ACTIVE)
     for line in lines:
         event = line.event
         if isinstance(event, Command) and event.accepted and event.verb == "set":
@@ -52,15 +55,19 @@ def export_schedule(directory: Path) -> dict[str, list[list[Any]]]:
 
     Returns:
         Family -> ``[step, move]`` pairs: the move in force from that step on [steps], until the
-        next. `gptune.schedule.recorded` makes a multiplier for ``LambdaLR`` of one.
+        next; of every knob, whether it moved or not. `gptune.schedule.recorded` makes a factor
+        for ``LambdaLR`` of one.
 
     Raises:
         RecipeError: If the directory holds no run.
     """
-    _lines(directory)
     schedule: dict[str, list[list[Any]]] = {}
+    for line in _lines(directory):
+        for family, knob in line.event.knobs.items() if isinstance(line.event, Opened) else ():
+            start = NEUTRAL.get(knob["mutation"]["mode"], knob["base"])
+            schedule.setdefault(family, [[0, start]])
     for movement in movements_of(directory):
-        pairs = schedule.setdefault(movement.family, [[0, movement.old]])
+        pairs = schedule[movement.family]
         if pairs[-1][0] == movement.step:
             pairs.pop()
         pairs.append([movement.step, movement.new])

@@ -51,9 +51,10 @@ def _told(
     told = []
     for row in observations(lines):
         point = {**start, **{f: move for f, move in row["point"].items() if f in start}}
-        if row["gain"] is not None and row["deviation"] is not None and _fits(point, knobs):
-            noise = row["deviation"] ** 2
-            told.append(Observation(point=point, value=row["gain"], noise=noise, is_gain=True))
+        gain, deviation = row["gain"], row["deviation"]
+        if gain is not None and deviation is not None and _fits(point, knobs):
+            noise = deviation * deviation  # inf, not OverflowError
+            told.append(Observation(point=point, value=gain, noise=noise, is_gain=True))
     return told
 
 

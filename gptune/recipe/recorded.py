@@ -68,15 +68,26 @@ def point_after(movements: Iterable[Movement], decision: int) -> dict[str, Scala
 
 
 def before_last(movements: Iterable[Movement]) -> dict[str, Scalar]:
-    """Give the moves before the last change that is still in force; empty without one."""
-    changes: dict[str, dict[str, Scalar]] = {}
-    for movement in movements:
-        if movement.status == "applied":
-            changes.setdefault(movement.id, {})[movement.family] = movement.old
+    """Give the moves before the last change that is still in force; empty without one.
+
+    A change that leads back to where the one before began undoes it, whoever made it: so one
+    rollback after the other goes ever further back.
+    """
+    standing: list[tuple[str, dict[str, Scalar]]] = []  # ids, and the moves before
+    for group in together(movements):
+        olds = {movement.family: movement.old for movement in group}
+        news = {movement.family: movement.new for movement in group}
+        if group[0].status != "applied":
+            undone = [olds for ident, olds in standing if ident == group[0].id]
+            for before in undone:
+                for family in news:
+                    before.pop(family, None)
+        elif standing and standing[-1][1] == news:
+            standing.pop()
         else:
-            changes.get(movement.id, {}).pop(movement.family, None)
-    standing = [olds for olds in changes.values() if olds]
-    return standing[-1] if standing else {}
+            standing.append((group[0].id, olds))
+        standing = [(ident, before) for ident, before in standing if before]
+    return standing[-1][1] if standing else {}
 
 
 def together(movements: Iterable[Movement]) -> list[tuple[Movement, ...]]:

@@ -1,9 +1,11 @@
 """Built-in schedules: within bounds, in phases, to the end, and saved like any other."""
 
 import io
+import json
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,15 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gptune.actuators.plain_state import check_plain
-from gptune.actuators.schedule import COOLDOWN, WARMUP, cosine, linear, warmup_stable_decay
+from gptune.actuators.schedule import (
+    COOLDOWN,
+    WARMUP,
+    Recorded,
+    cosine,
+    linear,
+    recorded,
+    warmup_stable_decay,
+)
 from gptune.errors import ActuatorError
 
 SCHEDULES: dict[str, Callable[..., LambdaLR]] = {
@@ -215,3 +225,79 @@ def test_what_is_no_fraction_is_refused_by_name(name: str, field: str, value: An
 def test_phases_longer_than_the_run_are_refused_by_name() -> None:
     with pytest.raises(ActuatorError, match=r"warmup \+ cooldown: .* got 0\.5 \+ 0\.6"):
         warmup_stable_decay(sgd(0.1), 10, warmup=0.5, cooldown=0.6)
+
+
+# --- what a tuned run did -------------------------------------------------------------------------
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> dict[int, float]:
+    """Draw from which step on which factor holds; one holds from the first."""
+    later = draw(st.dictionaries(st.integers(1, 50), st.floats(1e-3, 1e3), max_size=5))
+    return {0: draw(st.floats(1e-3, 1e3)), **dict(sorted(later.items()))}
+
+
+@given(recordings(), st.integers(-2, 80))
+def test_a_recorded_factor_is_the_newest_at_or_before_a_step(
+    changes: dict[int, float], step: int
+) -> None:
+    factor = Recorded(tuple(changes), tuple(changes.values()))
+    assert factor(step) == changes[max((at for at in changes if at <= step), default=0)]
+
+
+def test_a_recorded_schedule_is_read_scales_every_group_and_is_saved(tmp_path: Path) -> None:
+    file = tmp_path / "run.schedule.json"
+    file.write_text(json.dumps({"m.kind": [[0, "a"]], "opt.lr": [[0, 1], [3, 2.5], [5, 0.5]]}))
+    factor = recorded(file)
+    assert factor == recorded(str(file), "opt.lr") == Recorded((0, 3, 5), (1.0, 2.5, 0.5))
+    optimizer = sgd(0.1, 0.3)
+    schedule = LambdaLR(optimizer, factor)
+    seen = []
+    for _ in range(7):
+        seen.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    factors_seen = [1.0] * 3 + [2.5] * 2 + [0.5] * 2
+    assert seen == [[0.1 * factor, 0.3 * factor] for factor in factors_seen]
+    saved = check_plain("saved", schedule.state_dict())
+    other = LambdaLR(sgd(0.1, 0.3), Recorded((0,), (9.0,)))
+    other.load_state_dict(saved)
+    assert other.lr_lambdas == [factor] * 2
+
+
+BAD_RECORDINGS: list[tuple[Any, str]] = [
+    ("{", "holds no schedule of 'opt.lr'"),
+    ("[]", "holds no schedule of 'opt.lr'"),
+    ("[" * 9999, "holds no schedule of 'opt.lr'"),
+    ({}, "holds no schedule of 'opt.lr'"),
+    ({"opt.weight_decay": [[0, 1.0]]}, "holds no schedule of 'opt.lr'"),
+    ({"opt.lr": 1.0}, "holds no schedule of 'opt.lr'"),
+    ({"opt.lr": [[0]]}, "holds no schedule of 'opt.lr'"),
+    ({"opt.lr": [[0, "1.0"]]}, "holds no schedule of 'opt.lr'"),
+    ({"opt.lr": [[0, True]]}, "holds no schedule of 'opt.lr'"),
+    ({"opt.lr": [[0, math.nan]]}, "holds no schedule of 'opt.lr'"),
+    ({"opt.lr": [[0.5, 1.0]]}, "holds no schedule of 'opt.lr'"),
+    ({"opt.lr": []}, "steps must count up from 0"),
+    ({"opt.lr": [[1, 1.0]]}, "steps must count up from 0"),
+    ({"opt.lr": [[0, 1.0], [5, 2.0], [5, 3.0]]}, "steps must count up from 0"),
+    ({"opt.lr": [[0, 1.0], [5, 2.0], [4, 3.0]]}, "steps must count up from 0"),
+    ({"opt.lr": [[0, 1.0], [5, 0.0]]}, "factors must be above 0"),
+    ({"opt.lr": [[0, -1.0]]}, "factors must be above 0"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_RECORDINGS, ids=lambda v: str(v)[:40])
+def test_what_is_no_recorded_schedule_is_refused(
+    content: Any, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "bad.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(ActuatorError, match=r"^recorded: ") as caught:
+        recorded(file)
+    assert message in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_a_recorded_schedule_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ActuatorError, match=r"^recorded: '.*none\.json' holds no schedule"):
+        recorded(tmp_path / "none.json")

@@ -207,6 +207,23 @@ def test_bounds_are_finite_ordered_and_contain_no_change(
 
 @given(any_float)
 @settings(deadline=None)
+def test_a_center_by_phase_lies_inside_the_bounds_in_each(center: float) -> None:
+    phases = {"early": 1.0, "late": center}
+    if 0.5 <= center <= 2.0:
+        made = Mutation(bounds=(0.5, 2.0), prior_center=phases)
+        assert [made.center_in(phase) for phase in ("early", "mid", "late")] == [1.0, None, center]
+    else:
+        with pytest.raises(RecipeError, match=r"^prior_center\.late: "):
+            Mutation(bounds=(0.5, 2.0), prior_center=phases)
+
+
+def test_one_center_holds_in_every_phase_and_none_in_none() -> None:
+    assert Mutation(prior_center=1.5).center_in("early") == 1.5
+    assert Mutation().center_in("early") is None
+    assert Mutation(prior_center={}).center_in("early") is None
+
+
+@given(any_float)
 def test_a_center_lies_inside_the_bounds(center: float) -> None:
     if 0.5 <= center <= 2.0:
         assert Mutation(bounds=(0.5, 2.0), prior_center=center).prior_center == center

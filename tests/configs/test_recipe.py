@@ -131,6 +131,8 @@ BAD: list[tuple[str, Any]] = [
     (f"{LR}.max_step", "2"),
     (f"{LR}.prior_center", 1e6),
     (f"{LR}.prior_center", math.nan),
+    (f"{LR}.prior_center", "1.0"),
+    (f"{LR}.prior_center", {"warmup": 1.0}),
     (f"{LR}.cooldown", -1),
     (f"{LR}.cooldown", 1.5),
     (f"{LR}.cooldown", True),
@@ -231,6 +233,16 @@ def test_a_wrong_value_is_refused_with_its_full_path(path: str, value: Any) -> N
     with pytest.raises(RecipeError) as caught:
         Recipe.from_dict(changed(path, value))
     assert str(caught.value).startswith(f"{path}: "), str(caught.value)
+
+
+def test_a_center_may_be_given_by_phase_and_is_kept() -> None:
+    recipe = Recipe.from_dict(changed(f"{LR}.prior_center", {"early": 2, "late": 0.5}))
+    assert recipe.mutations()["opt.lr"].prior_center == {"early": 2.0, "late": 0.5}
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    for wrong in (1e6, math.nan, math.inf):
+        with pytest.raises(RecipeError) as caught:
+            Recipe.from_dict(changed(f"{LR}.prior_center", {"early": 1.0, "mid": wrong}))
+        assert str(caught.value).startswith(f"{LR}.prior_center.mid: ")
 
 
 def test_a_center_that_is_not_finite_is_refused_without_bounds_too() -> None:

@@ -445,6 +445,35 @@ def test_a_center_beyond_the_limits_is_approached() -> None:
     assert first.point == {"lr": 2.0}
 
 
+def test_a_center_is_headed_for_by_steps_while_these_are_kept() -> None:
+    proposer, at, seen = proposer_of(Search(startup_trials=4), tale=[]), 1.0, []
+    for number in range(1, 4):
+        limits = {"lr": (at / 2.0, at * 2.0)}
+        point = {**HERE, "lr": at}
+        request = ask_for(number, point=point, limits=limits, free=("lr",), centers={"lr": 7.0})
+        proposal = proposer.ask(request)
+        at = float(proposal.point["lr"])
+        seen.append((proposal.source, at))
+        proposer.tell(told(at, 1.0, 0.1, success=True))
+    assert seen == [("startup", 2.0), ("startup", 4.0), ("startup", 7.0)]
+
+
+def test_a_center_is_not_headed_for_any_more_once_a_move_was_rejected() -> None:
+    proposer = proposer_of(Search(startup_trials=6), tale=[])
+    request = {"limits": {"lr": (0.5, 2.0)}, "free": ("lr",), "centers": {"lr": 1.9}}
+    for number in range(1, 7):
+        move = proposer.ask(ask_for(number, **request)).point["lr"]
+        assert (move == 1.9) == (number == 1)
+        proposer.tell(told(float(move), 1.0, -0.1, success=False))
+
+
+def test_a_center_is_not_headed_for_after_the_start() -> None:
+    proposer = proposer_of(Search(startup_trials=2), tale=TALE)
+    request = {"limits": {"lr": (0.5, 2.0)}, "free": ("lr",), "centers": {"lr": 1.9}}
+    points = [proposer.ask(ask_for(number, **request)).point for number in range(4)]
+    assert [point == {"lr": 1.9} for point in points] == [True, True, False, False]
+
+
 def test_a_center_where_the_knob_already_is_is_no_proposal() -> None:
     first = proposer_of().ask(ask_for(1, centers=dict(HERE)))
     assert first.source == "gp"
@@ -674,6 +703,32 @@ def test_no_more_than_the_limit_is_remembered() -> None:
     state = proposer.state_dict()
     assert len(state["observations"]) == 4
     assert state["count"] == 15
+
+
+def test_what_earlier_runs_measured_is_known_and_stands_for_trials() -> None:
+    past = [one.observation for one in TALE]
+    proposer = proposer_of(Search(startup_trials=3), tale=[])
+    assert proposer.ask(ask_for(1)).source == "startup"
+    informed = proposer_of(Search(startup_trials=3), tale=[])
+    informed.learn(iter(past))
+    state = informed.state_dict()
+    assert (len(state["observations"]), state["trials"]) == (len(TALE), len(TALE))
+    assert state["region"] == proposer.state_dict()["region"], "they are no verdicts of this run"
+    assert informed.ask(ask_for(1)).source == "gp"
+
+
+def test_what_was_learnt_of_earlier_runs_fades_first() -> None:
+    proposer = proposer_of(Search(max_observations=4), tale=[])
+    proposer.learn(one.observation for one in TALE)
+    for one in TALE[:4]:
+        proposer.tell(one)
+    kept = [(row["point"], row["value"]) for row in proposer.state_dict()["observations"]]
+    assert kept == [(one.observation.point, one.observation.value) for one in TALE[:4]]
+
+
+def test_an_earlier_point_outside_the_space_is_refused() -> None:
+    with pytest.raises(SpaceError):
+        proposer_of().learn([Observation(point={"lr": 99.0, "aux": 1.0}, value=1.0)])
 
 
 def test_a_new_knob_inherits_what_was_learnt_without_it() -> None:

@@ -10,10 +10,19 @@ import pytest
 import torch
 
 from gptune.configs import Recipe
-from gptune.errors import RunDirectoryError
+from gptune.errors import RecipeError, RunDirectoryError
 from gptune.events import Blocked, Moment, Opened
 from gptune.online.decision import KernelConfig
-from gptune.online.opening import RUNS, announce, default_run_dir, open_log
+from gptune.online.opening import (
+    AS_USED,
+    RECIPE,
+    RUNS,
+    announce,
+    default_run_dir,
+    find_recipe,
+    keep_recipe,
+    open_log,
+)
 from gptune.run_directory.event_log import EVENTS, read_events
 from gptune.version import VERSION
 from tests.fakes import MemoryDisk, ToldClock
@@ -153,3 +162,60 @@ def test_a_run_that_cannot_be_announced_does_not_begin(call: str) -> None:
     with pytest.raises(RunDirectoryError, match=f"'/runs/one': cannot be written.*breaks {call}"):
         announce(log, CONFIG, HERE, seed=0)
     assert not disk.locks
+
+
+# --- the recipe of a run directory ----------------------------------------------------------------
+
+OTHER = Recipe.from_dict({"safety": {"patience": 5}})
+
+
+def test_a_recipe_is_found_where_there_is_one() -> None:
+    disk = MemoryDisk()
+    assert find_recipe(None, disk) is None
+    assert find_recipe(RUN, disk) is None
+    disk.replace(RUN / RECIPE, b"safety: {patience: 5}")
+    assert find_recipe(RUN, disk) == find_recipe(str(RUN), disk) == OTHER
+    disk.replace(RUN / RECIPE, b"")
+    assert find_recipe(RUN, disk) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"safety: {patience: 0}", r"^'/runs/one/recipe\.yaml': safety\.patience: must be >= 1"),
+        (b"safty: {}", r"^'/runs/one/recipe\.yaml': safty: .*'safety'"),
+        (b"a: [", r"^'/runs/one/recipe\.yaml': "),
+        (b"\xff\xfe", r"^recipe: '/runs/one/recipe\.yaml' cannot be read"),
+    ],
+)
+def test_a_recipe_that_is_wrong_is_refused_by_its_place(data: bytes, message: str) -> None:
+    disk = MemoryDisk()
+    disk.replace(RUN / RECIPE, data)
+    with pytest.raises(RecipeError, match=message):
+        find_recipe(RUN, disk)
+
+
+def test_a_recipe_that_the_disk_does_not_give_is_refused() -> None:
+    disk = MemoryDisk()
+    disk.break_at("read")
+    with pytest.raises(RecipeError, match=r"^recipe: '/runs/one/recipe\.yaml' cannot be read"):
+        find_recipe(RUN, disk)
+
+
+def test_the_recipe_as_used_is_kept_once_and_read_back_equal() -> None:
+    disk = MemoryDisk()
+    log = open_log(RUN, still(), disk, resume=False)
+    assert keep_recipe(log, disk, OTHER) == ""
+    assert disk.files[RUN / RECIPE].decode().startswith(f"# {AS_USED}\n")
+    assert find_recipe(RUN, disk) == OTHER
+    assert keep_recipe(log, disk, Recipe()) == ""
+    assert find_recipe(RUN, disk) == OTHER
+
+
+@pytest.mark.parametrize("call", ["read", "replace"])
+def test_a_recipe_that_cannot_be_kept_is_a_complaint_and_no_more(call: str) -> None:
+    disk = MemoryDisk()
+    log = open_log(RUN, still(), disk, resume=False)
+    disk.break_at(call)
+    assert f"the test breaks {call}" in keep_recipe(log, disk, OTHER)
+    assert log.append(HERE, Blocked(reasons=()))

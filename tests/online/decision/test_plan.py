@@ -5,12 +5,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from gptune.configs import Mode
+from gptune.configs import Knob, Mode, Mutation, make_knob
 from gptune.events import (
     Abandoned,
     Accepted,
@@ -34,8 +34,20 @@ from gptune.online.decision import (
     settle,
 )
 from gptune.online.decision.carry_out import Done, Saved
+from gptune.online.decision.plan import _heading
 from gptune.online.foreign import Answer
-from gptune.records import Action, Proposal, Reading, Reason, Request, Scalar, Told
+from gptune.records import (
+    Action,
+    Categorical,
+    Float,
+    Integer,
+    Proposal,
+    Reading,
+    Reason,
+    Request,
+    Scalar,
+    Told,
+)
 from tests.doubles import (
     BrokenError,
     FakeKnob,
@@ -467,3 +479,64 @@ def test_backup_metrics_that_leave_their_forecast_cost_a_penalty() -> None:
     assert evidence[0].probability is not None
     assert evidence[1].probability is not None
     assert evidence[1].probability < evidence[0].probability
+
+
+# --- where the first proposals head for -----------------------------------------------------------
+
+
+def mult(center: float | dict[str, float] | None) -> Knob:
+    mutation = Mutation(bounds=(0.1, 10.0), prior_center=center)
+    return make_knob("opt.lr", mutation, Float(0.1, 10.0, log=True), 1.0)
+
+
+@given(st.floats(0.1, 10.0), st.floats(0.1, 10.0))
+def test_a_center_is_headed_for_between_no_change_and_itself_alone(
+    center: float, move: float
+) -> None:
+    heading = _heading(mult(center), move, "early")
+    on_the_way = min(1.0, center) <= move <= max(1.0, center)
+    assert heading == (center if on_the_way else None)
+
+
+def test_each_phase_has_its_own_heading() -> None:
+    knob = mult({"early": 4.0, "late": 0.5})
+    assert [_heading(knob, 1.0, phase) for phase in ("early", "mid", "late")] == [4.0, None, 0.5]
+    assert _heading(knob, 2.0, "late") is None, "it is not on its way there"
+    assert _heading(mult(None), 1.0, "early") is None
+
+
+def test_other_ways_to_move_head_from_where_they_began() -> None:
+    delta = make_knob(
+        "opt.x", Mutation(mode="delta", bounds=(-1.0, 1.0), prior_center=0.5), Float(0.0, 9.0), 3.0
+    )
+    whole = make_knob("m.n", Mutation(mode="set", prior_center=6.0), Integer(1, 9), 3)
+    assert [_heading(delta, move, "mid") for move in (-0.1, 0.0, 0.5, 0.6)] == [
+        None,
+        0.5,
+        0.5,
+        None,
+    ]
+    assert [_heading(whole, move, "mid") for move in (2, 3, 6, 7)] == [None, 6.0, 6.0, None]
+    kind = Mutation(mode="set", prior_center=1.0)
+    choice = make_knob("m.kind", kind, Categorical(("a", "b")), "a")
+    assert _heading(choice, "a", "mid") is None
+
+
+def test_what_is_asked_for_heads_for_the_center_of_the_phase() -> None:
+    asked: list[Request] = []
+    centers = {"early": 2.0, "late": 0.5}
+    mutation = Mutation(bounds=(0.1, 10.0), max_step=2.0, prior_center=centers)
+    hands = hands_of(FakeKnob(), mutation=mutation)
+    config = config_of(hands, LAST, total_steps=100)
+
+    def propose(told: Told | None, request: Request | None) -> Answer[Proposal] | None:
+        asked.extend([request] if request else [])
+        return None
+
+    for step in (10, 50, 90):
+        plan(config, first_state(config), seen_at(step, 1.0), propose)
+    assert [request.centers for request in asked] == [
+        {"loss.aux": 2.0},
+        {},
+        {"loss.aux": 0.5},
+    ]
