@@ -315,7 +315,9 @@ def decode(line: bytes, previous: str | None) -> Line | None:
             wall=wall,
             checksum=checksum,
         )
-    except (msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, EventLogError):
+            raise
         raise EventLogError(f"not a line of events.jsonl: {error}") from error
 
 

@@ -64,9 +64,9 @@ class MemoryDisk:
             raise FileExistsError(errno.EEXIST, "a file is in the way", str(path))
         self.directories |= {path, *path.parents}
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, limit: int = -1) -> bytes:
         self._enter("read")
-        return self.files.get(path, b"")
+        return self.files.get(path, b"")[: limit if limit >= 0 else None]
 
     def open_append(self, path: Path) -> int:
         self._enter("open_append")

@@ -13,7 +13,7 @@ from rich.console import Console
 from gptune import demo as room
 from gptune.demo import LABEL_NOISE, TRAINING, Learner, Run, Settings, demo, load_digits
 from gptune.errors import RecipeError
-from gptune.run_directory.event_log import EVENTS
+from gptune.run_directory.names import EVENTS
 
 TINY = 60
 

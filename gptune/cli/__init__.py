@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"gptune: {error}", file=sys.stderr)
         return REFUSED
+    except BrokenPipeError:  # who reads the output has seen enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 0
     except KeyboardInterrupt:
         print("gptune: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -14,11 +14,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from gptune.cli.place import EVENTS, RUNS, run_of, runs, runs_root
+from gptune.cli.place import run_of, runs, runs_root
 from gptune.errors import EventLogError
 from gptune.run_directory.control import frozen
 from gptune.run_directory.event_log import read_events
 from gptune.run_directory.file_system import Disk
+from gptune.run_directory.names import EVENTS, RUNS
 from gptune.run_directory.owner import owner_of
 
 DISTRIBUTION = "gptune-torch"

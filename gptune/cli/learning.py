@@ -41,7 +41,11 @@ def add_learning(verbs: "Verbs") -> None:
     evolve.add_argument("base", metavar="BASE", help="the recipe that the runs were made with")
     evolve.add_argument("runs", nargs="+", metavar="RUN", help="run directories, the oldest first")
     evolve.add_argument(
-        "--alpha", type=float, default=0.3, metavar="A", help="how much one run counts (0.3)"
+        "--alpha",
+        type=float,
+        default=0.3,
+        metavar="A",
+        help="how much one accepted move counts (0.3)",
     )
     _add_out(evolve)
     evolve.set_defaults(run=_evolve)

@@ -5,18 +5,17 @@ of the verbs that need it.
 """
 
 import json
-import os
-import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gptune.cli.place import EVENTS, add_run, read_log, run_of, runs, runs_root
+from gptune.cli.place import add_run, read_log, run_of, runs, runs_root
 from gptune.errors import EventLogError, RunDirectoryError, UsageError
+from gptune.run_directory.names import EVENTS, SUMMARY
 from gptune.run_directory.owner import owner_of
-from gptune.run_directory.summary_file import SUMMARY, read_summary
+from gptune.run_directory.summary_file import read_summary
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -241,7 +240,7 @@ def _row(run: Path) -> dict[str, Any]:
         return {**row, "state": "broken", "error": str(error)}
     best = plain.get("best")
     told = {name: plain.get(name) for name in ("state", "mode", "decision", "step")}
-    return {**row, **told, "best": best and best["metric"]}
+    return {**row, **told, "best": best["metric"] if best else None}
 
 
 def _log_lines(run: Path, args: Namespace) -> Iterator[str]:
@@ -267,11 +266,8 @@ def _shown(entries: "list[Entry]", args: Namespace) -> list[str]:
 
 def _print_all(lines: Iterable[str]) -> int:
     """Print line by line, until whoever reads has had enough: ``gptune log | head``."""
-    try:
-        for line in lines:
-            print(line, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+    for line in lines:
+        print(line, flush=True)
     return 0
 
 

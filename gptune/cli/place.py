@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptune.errors import RunDirectoryError, UsageError
+from gptune.run_directory.names import DEFAULT_RUNS, EVENTS, RUNS
 
 if TYPE_CHECKING:
     from gptune.events import Line
-
-RUNS = "GPTUNE_RUNS"  # environment variable: where new run directories go; default ./runs
-EVENTS = "events.jsonl"
 
 
 def add_run(parser: ArgumentParser) -> None:
@@ -55,7 +53,7 @@ def split_run(words: Sequence[str], count: int) -> tuple[str | None, list[str]]:
 
 def runs_root() -> Path:
     """Where new run directories go: ``$GPTUNE_RUNS``, or ``./runs``."""
-    return Path(os.environ.get(RUNS) or "runs")
+    return Path(os.environ.get(RUNS) or DEFAULT_RUNS)
 
 
 def runs() -> list[Path]:

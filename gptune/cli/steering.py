@@ -1,5 +1,6 @@
 """The verbs that steer a live run: each drops one command for the run to take, or shuts it out."""
 
+import contextlib
 import json
 import math
 import sys
@@ -29,8 +30,8 @@ HOW = "Within 64 steps, or at its next decision, the run answers; --wait shows t
 
 def add_steering(commands: "Commands") -> None:
     """Add the verbs."""
-    enable = _add(commands, "enable", "let gptune act: mode active", _mode)
-    enable.add_argument("--mode", default="active", help="active, suggest or observe")
+    enable = _add(commands, "enable", "let gptune act", _mode)
+    enable.add_argument("--mode", help="active (or replay, as the run was made), suggest, observe")
     _add(commands, "disable", "only observe; an unjudged change is put back", _nothing)
     pause = _add(commands, "pause", "propose nothing until resumed", _decisions)
     pause.add_argument("--decisions", type=int, metavar="N", help="only for so many decisions")
@@ -135,7 +136,8 @@ def _wait(directory: Path, ident: str, timeout: float) -> "Answer":
         late = owner_of(directory) is None or time.monotonic() > end
         answer = control.read_answer(files, directory, ident)  # after the look at the owner
         if answer is not None:
-            control.discard_answer(files, directory, ident)
+            with contextlib.suppress(OSError):  # who may not write there may read it all the same
+                control.discard_answer(files, directory, ident)
             return answer
         if late:
             taken_back = control.take_back(files, directory, ident)
@@ -191,7 +193,7 @@ def _split(args: Namespace, count: int, needs: str) -> list[str]:
     args.named, words = split_run(args.words, count)
     if len(words) != count:
         raise UsageError(
-            f"{args.verb}: needs {needs}, got {' '.join(args.words) or 'nothing'!r}; "
+            f"{args.verb}: needs {needs}, got {' '.join(args.words) or 'nothing'}; "
             f"see gptune {args.verb} --help"
         )
     return words

@@ -82,7 +82,8 @@ def line_of(line: Line) -> str:
     """
     at, event = line.envelope, line.event
     kind = str(event.__struct_config__.tag)
-    return f"{at.seq:>6}  {clock(line)}  {at.decision:>5}  {at.step:>8}  {kind:<15}  {words(event)}"
+    told = "".join(c if c.isprintable() else repr(c)[1:-1] for c in words(event))
+    return f"{at.seq:>6}  {clock(line)}  {at.decision:>5}  {at.step:>8}  {kind:<15}  {told}"
 
 
 def words(event: Event) -> str:
@@ -177,7 +178,7 @@ def _look_ahead(event: LookAhead) -> str:
 def _command(event: Command) -> str:
     given = ", ".join(f"{name}={value}" for name, value in event.arguments.items())
     what = f"{event.verb} {given}".rstrip()
-    return f"{what}: {'done' if event.accepted else 'refused'}: {event.message}"
+    return f"{what}: {'accepted' if event.accepted else 'refused'}: {event.message}"
 
 
 _WORDS: dict[type[Event], Callable[[Any], str]] = {

@@ -5,7 +5,7 @@ the nearest valid key; `Recipe.to_dict` gives it back without loss. The units of
 stand in brackets. Schema version 1.
 """
 
-from gptune.configs.knobs import Group, Knob, Mutation, make_knob, neutral
+from gptune.configs.knobs import Group, Knob, Mutation, make_knob, neutral, typed
 from gptune.configs.reading import nearest
 from gptune.configs.recipe import Mode, Recipe
 from gptune.configs.sections import (
@@ -40,4 +40,5 @@ __all__ = [
     "make_knob",
     "nearest",
     "neutral",
+    "typed",
 ]

@@ -8,6 +8,7 @@ from msgspec import Struct
 from gptune.configs.reading import need
 from gptune.records import Categorical, Float, Integer, Parameter, Scalar
 
+EXACT = 2**53  # whole numbers below are real ones without loss
 NEUTRAL = {"mult": 1.0, "delta": 0.0}  # the move that changes nothing, by how a knob moves
 
 
@@ -152,6 +153,18 @@ class Knob(Struct, frozen=True, kw_only=True):
         near = target / base
         tries = (near, math.nextafter(near, 0.0), math.nextafter(near, math.inf))
         return next((factor for factor in tries if base * factor == target), near)
+
+
+def typed(space: Parameter, move: Scalar) -> Scalar:
+    """Read a move that came as text: a whole number is a real one where real ones are meant.
+
+    Example:
+        >>> typed(Float(0.0, 8.0), 2), typed(Integer(1, 8), 2)
+        (2.0, 2)
+    """
+    if not isinstance(space, Float) or not isinstance(move, int) or isinstance(move, bool):
+        return move
+    return float(move) if -EXACT < move < EXACT else move
 
 
 def make_knob(

@@ -8,7 +8,8 @@ from gptune.configs.recipe import Recipe
 from gptune.configs.sections import Acceptance, Safety
 from gptune.errors import RecipeError
 
-BLOCKERS = ("block_on_nan", "block_on_anomaly")  # nobody takes the brakes off from outside
+# Nobody takes the brakes off from outside, or makes a failure of gptune's end the training.
+BLOCKERS = ("block_on_nan", "block_on_anomaly", "on_error")
 SETTABLE = (
     *(f"acceptance.{name}" for name in Acceptance.__struct_fields__),
     *(f"safety.{name}" for name in Safety.__struct_fields__ if name not in BLOCKERS),

@@ -75,20 +75,34 @@ def join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
+def _is_text(word: str) -> bool:
+    """Say whether a word can be written: half of a surrogate pair cannot."""
+    return word.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in word)
+
+
 def _value(kind: Any, data: object, path: str) -> Any:
     if isinstance(kind, type) and issubclass(kind, Struct):
         return data if isinstance(data, kind) else build(kind, data, path)
     if get_origin(kind) is dict:
         inner = get_args(kind)[1]
-        if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+        if not isinstance(data, Mapping) or not all(
+            isinstance(key, str) and _is_text(key) for key in data
+        ):
             raise RecipeError(f"{path}: must be a mapping of names, got {shown(data)}")
         return {key: _value(inner, item, join(path, key)) for key, item in data.items()}
     if isinstance(data, bool) and _is_number(kind):
         raise RecipeError(f"{path}: must be a number, got {shown(data)}")
     names = _names(kind)
-    if names and isinstance(data, str) and data not in names:
+    if names and isinstance(data, str) and data not in names and _is_text(data):
         either = " or ".join([*names, "a number"] if _is_number(kind) else names)
         raise RecipeError(f"{path}: must be {either}, got {shown(data)}; {nearest(data, names)}")
+    return _plain(kind, data, path)
+
+
+def _plain(kind: Any, data: object, path: str) -> Any:
+    words = data if isinstance(data, list | tuple) else (data,)
+    if not all(_is_text(word) for word in words if isinstance(word, str)):
+        raise RecipeError(f"{path}: must be text that can be written, got {data!a}")
     if isinstance(data, int) and not -BIGGEST < data < BIGGEST:
         raise RecipeError(f"{path}: must be a whole number of at most 64 bits, got a bigger one")
     try:

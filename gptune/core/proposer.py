@@ -57,6 +57,7 @@ class ProposerState(msgspec.Struct, frozen=True, kw_only=True):
     observations: tuple[Observation, ...] = ()
     count: int = 0
     trials: int = 0
+    learnt: int = 0
     region: TrustRegionState
     fitted: Fitted | None = None
 
@@ -105,7 +106,7 @@ class Proposer:
         self._expired = expired
         self._history = History.of(space, config.max_observations)
         self._region = trust_region.start(config.trust_region)
-        self._trials = 0
+        self._trials = self._learnt = 0
         self._fitted: Fitted | None = None
 
     def tell(self, told: Told) -> None:
@@ -162,6 +163,7 @@ class Proposer:
         for observation in observations:
             self._history = self._history.add(observation)
             self._trials += 1
+            self._learnt += 1
 
     def inherit(self, other: "Proposer", values: Mapping[str, Scalar]) -> None:
         """Take over what a proposer over fewer knobs learnt.
@@ -174,7 +176,7 @@ class Proposer:
         for observation in other._history.observations:
             point = {**observation.point, **values}
             self._history = self._history.add(msgspec.structs.replace(observation, point=point))
-        self._trials, self._region = other._trials, other._region
+        self._trials, self._learnt, self._region = other._trials, other._learnt, other._region
 
     def _propose(self, request: Request) -> Proposal:
         if self._heads_for_center() and (nearer := prior_centers(self.space, request)):
@@ -195,7 +197,8 @@ class Proposer:
 
     def _heads_for_center(self) -> bool:
         """Say whether to move towards the prior center: at first, until a move is not kept."""
-        region, begins = self._region, self._trials < max(1, self._config.startup_trials)
+        own = self._trials - self._learnt  # what earlier runs tried says nothing of this one
+        region, begins = self._region, own < max(1, self._config.startup_trials)
         shrunk = region.restarts > 0 or region.length < self._config.trust_region.initial
         return begins and not (region.failures or shrunk)
 
@@ -307,6 +310,7 @@ class Proposer:
             observations=self._history.observations,
             count=self._history.count,
             trials=self._trials,
+            learnt=self._learnt,
             region=self._region,
             fitted=self._fitted,
         )
@@ -328,7 +332,8 @@ class Proposer:
         """Go on from `state`."""
         kept = (read.observations, read.count)
         self._history = History.of(self.space, self._config.max_observations, *kept)
-        self._trials, self._region, self._fitted = read.trials, read.region, read.fitted
+        self._trials, self._learnt = read.trials, read.learnt
+        self._region, self._fitted = read.region, read.fitted
 
 
 def whole(space: SearchSpace, number: int, pending: tuple[dict[str, Scalar], ...] = ()) -> Request:

@@ -9,10 +9,11 @@ from gptune.configs import Knob, Mode, Recipe
 from gptune.configs.overrides import override
 from gptune.core.proposer import ProposerState
 from gptune.errors import RecipeError, StateError
-from gptune.events import Moment
-from gptune.online.decision import Hand, KernelConfig, KernelState, Saved, is_same
-from gptune.records import Categorical, Parameter, Scalar
+from gptune.online.decision import Hand, KernelConfig, KernelState, Saved, is_same, restore
+from gptune.online.foreign import foreign_call
+from gptune.records import Categorical, Scalar
 from gptune.run_directory.event_log import EventLog
+from gptune.safety.blockers import place_faults
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +74,11 @@ def read_checkpoint(state: Mapping[str, Any], config: KernelConfig) -> Checkpoin
             f"state_dict: was made with another recipe ({_first_difference(theirs, recipe)}); "
             "resume with the recipe of the run, or start a new run_dir"
         )
+    if min(read.steps, read.kernel.decision) < 0 or read.kernel.mode is Mode.GUARD:
+        raise StateError(
+            f"state_dict: counts {read.steps} steps and {read.kernel.decision} decisions in mode "
+            f"{read.kernel.mode.value!r}, which no run can; pass the object that was saved"
+        )
     if read.kernel.mode is Mode.REPLAY and recipe.mode is Mode.ACTIVE:
         raise StateError(
             "state_dict: is that of a run in mode replay; resume with mode='replay' and the same "
@@ -97,11 +103,12 @@ def _check_knobs(read: Checkpoint, config: KernelConfig) -> None:
     pending = read.kernel.pending
     changes = pending.changes if pending else ()
     odd |= {change.family for change in changes} - read.knobs.keys()
+    point = read.kernel.point
+    odd |= {c.family for c in changes if not is_same(point.get(c.family), c.new)}
     for family, knob in read.knobs.items():
-        moves = [read.kernel.point.get(family), *(c.old for c in changes if c.family == family)]
+        moves = [point.get(family), *(c.old for c in changes if c.family == family)]
         mine = config.knobs.get(family, knob)
-        same = _is_alike(knob, mine)
-        if not same or not all(_allows(knob.space, move) for move in moves):
+        if not _is_alike(knob, mine) or any(place_faults(knob, move) for move in moves):
             odd.add(family)
     if odd:
         raise StateError(
@@ -117,24 +124,13 @@ def _is_alike(saved: Knob, mine: Knob) -> bool:
     return msgspec.structs.replace(saved, base=mine.base, space=space) == mine
 
 
-def _allows(space: Parameter, move: Scalar | None) -> bool:
-    if isinstance(space, Categorical):
-        return move in space.choices
-    is_number = isinstance(move, int | float) and not isinstance(move, bool)
-    return is_number and space.low <= move <= space.high  # type: ignore[operator]
-
-
-def rewind(log: EventLog, mark: Mark | None, moment: Moment) -> bool:
-    """Supersede what a log holds beyond a checkpoint; a fresh log has nothing to supersede.
-
-    Returns:
-        Whether the checkpoint was made with this log.
+def belongs(log: EventLog, mark: Mark | None) -> bool:
+    """Say whether a checkpoint was made with this log; with a fresh one it was not.
 
     Raises:
         StateError: If a used log is not the one that the checkpoint was made with.
     """
     if mark is not None and log.holds(mark.seq, mark.checksum):
-        log.rewind(mark.seq, moment)
         return True
     if log.was_used:
         raise StateError(
@@ -149,19 +145,48 @@ def put_values(kernel: KernelState, hands: Mapping[str, Hand]) -> dict[str, Save
 
     Returns:
         Family -> what undoes the open change.
+
+    Raises:
+        StateError: If a knob refuses, fails or lies; those before it are put back.
     """
     changes = kernel.pending.changes if kernel.pending else ()
     before = {**kernel.point, **{change.family: change.old for change in changes}}
+    done: list[tuple[Hand, Saved]] = []
     for family, hand in hands.items():
-        value = hand.knob.native(before[family])
-        if not is_same(hand.actuator.read(), value):
-            hand.actuator.apply(value)
-    saved = {}
-    for change in changes:
-        hand = hands[change.family]
-        saved[change.family] = Saved(hand.actuator.snapshot(), hand.actuator.read())
-        hand.actuator.apply(hand.knob.native(change.new))
-    return saved
+        _put(hand, before[family], done)
+    saved = {change.family: _put(hands[change.family], change.new, done) for change in changes}
+    return {family: undo for family, undo in saved.items() if undo is not None}
+
+
+def _put(hand: Hand, move: Scalar, done: list[tuple[Hand, Saved]]) -> Saved | None:
+    """Put one knob at a move, if it is not there; gives what undoes that.
+
+    Raises:
+        StateError: If it cannot be put there; all that is done is undone then.
+    """
+    actuator, value = hand.actuator, hand.knob.native(move)
+
+    def change() -> Saved:
+        saved = Saved(actuator.snapshot(), actuator.read())
+        if not is_same(saved.value, value):
+            refused = actuator.validate(value)
+            if refused is not None:
+                raise StateError(refused)
+            done.append((hand, saved))
+            actuator.apply(value)
+            if not is_same(actuator.read(), value):
+                raise StateError(f"was given {value!r} but reads {actuator.read()!r}")
+        return saved
+
+    made = foreign_call(change)
+    if made.error is not None:
+        for earlier, saved in reversed(done):
+            restore(earlier, saved)
+        raise StateError(
+            f"state_dict: {hand.knob.family} cannot be put to {value!r} ({made.message}); the "
+            "knobs are as they were: mend the actuator, or start a new run_dir"
+        ) from made.error
+    return made.value
 
 
 def _first_difference(one: Recipe, other: Recipe) -> str:

@@ -64,7 +64,9 @@ def _chosen(
         return found
     if isinstance(recipe, str | Path):
         return Recipe.load(recipe)
-    made = recipe if isinstance(recipe, Recipe) else Recipe.from_dict(recipe or {})
+    made = (
+        recipe if isinstance(recipe, Recipe) else Recipe.from_dict({} if recipe is None else recipe)
+    )
     if "objective" in given or "direction" in given:
         made = replace(made, objective=_objective(made.objective, given))
     return replace(made, actuators=_groups(given["space"])) if "space" in given else made

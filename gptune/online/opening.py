@@ -18,10 +18,10 @@ from gptune.online.clock import Clock
 from gptune.online.decision import KernelConfig
 from gptune.run_directory.event_log import EventLog
 from gptune.run_directory.file_system import FileSystem
+from gptune.run_directory.names import DEFAULT_RUNS, EVENTS, RECIPE, RUNS
 from gptune.version import VERSION
 
-RECIPE, AS_USED = "recipe.yaml", "The recipe of this run, as used."
-RUNS = "GPTUNE_RUNS"  # environment variable: where new run directories go; default ./runs
+AS_USED = "The recipe of this run, as used."
 
 
 def open_log(
@@ -85,19 +85,26 @@ def find_recipe(run_dir: str | Path | None, file_system: FileSystem) -> Recipe |
         return None
     path = Path(run_dir) / RECIPE
     try:
-        data = file_system.read(path).decode()
-        return Recipe.from_dict(text.parse(data, RECIPE)) if data else None
+        if RECIPE not in file_system.names(path.parent):
+            return None
+        data = file_system.read(path, text.LONGEST + 1).decode()
+        return Recipe.from_dict(text.parse(data, RECIPE))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe: {str(path)!r} cannot be read ({error}); remove it") from error
     except RecipeError as error:
         raise RecipeError(f"{str(path)!r}: {error}") from error
 
 
+def is_used(run_dir: str | Path | None, file_system: FileSystem) -> bool:
+    """Say whether a run directory holds a log already."""
+    return run_dir is not None and bool(file_system.read(Path(run_dir) / EVENTS, 1))
+
+
 def keep_recipe(log: EventLog, file_system: FileSystem, recipe: Recipe) -> str:
     """Write ``recipe.yaml`` as used, if there is none; gives a complaint, or nothing."""
     path = log.directory / RECIPE
     try:
-        if not file_system.read(path):
+        if RECIPE not in file_system.names(log.directory):
             file_system.replace(path, text.write(recipe.to_dict(), AS_USED).encode())
     except OSError as error:
         return f"{RECIPE} could not be written ({error})"
@@ -107,7 +114,7 @@ def keep_recipe(log: EventLog, file_system: FileSystem, recipe: Recipe) -> str:
 def default_run_dir(clock: Clock) -> Path:
     """Name a new run directory: ``runs/<UTC time>-<4 hex>``, under ``$GPTUNE_RUNS`` if set."""
     time = datetime.fromtimestamp(clock.now(), UTC).strftime("%Y%m%d-%H%M%S")
-    return Path(os.environ.get(RUNS, "runs")) / f"{time}-{secrets.token_hex(2)}"
+    return Path(os.environ.get(RUNS) or DEFAULT_RUNS) / f"{time}-{secrets.token_hex(2)}"
 
 
 def _wall(path: Path, clock: Clock) -> Callable[[], Mapping[str, Any]]:

@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gptune.configs import Knob, Mode, nearest
+from msgspec.structs import replace
+
+from gptune.configs import Knob, Mode, nearest, typed
 from gptune.errors import ActuatorError, RecipeError
 from gptune.recipe.recorded import Movement, read_movements, together
-from gptune.records import Reason, Scalar
+from gptune.records import Point, Reason, Scalar
 from gptune.safety.blockers import move_faults, standing_faults
+from gptune.safety.gate import SafetyState
 
 UNLIMITED = ("human", "replay")  # sources that no largest step holds back
 
@@ -28,8 +31,8 @@ class Score:
         """The step after which the next group is due [steps]; ``None`` at the end."""
         return self._groups[self._next][0].step if self._next < len(self._groups) else None
 
-    def due(self, step: int) -> list[dict[str, Scalar]]:
-        """Take what is due once ``step`` steps are over: family -> new move, a group each.
+    def due(self, step: int) -> list[tuple[Movement, ...]]:
+        """Take what is due once ``step`` steps are over: the movements made at once, a group each.
 
         An earlier step than last time means that an earlier state was loaded, in which all that
         was due by then is made already.
@@ -38,9 +41,38 @@ class Score:
             self._next = sum(group[0].step <= step for group in self._groups)
         taken, self._at = [], step
         while self.step is not None and self.step <= step:
-            taken.append({m.family: m.new for m in self._groups[self._next]})
+            taken.append(self._groups[self._next])
             self._next += 1
         return taken
+
+
+def news(group: Iterable[Movement], point: Point) -> dict[str, Scalar]:
+    """Give the moves of a group that are not in force already."""
+    return {m.family: m.new for m in group if m.new != point[m.family]}
+
+
+def live_faults(
+    group: Iterable[Movement], knobs: Mapping[str, Knob], point: Point, safety: SafetyState
+) -> tuple[Reason, ...]:
+    """List why a group may not be moved now: the run may have gone another way than the recorded.
+
+    What an operator, a failure or the recipe forbids holds for what was recorded as well.
+    """
+    faults = [Reason.PAUSED] if safety.paused else []
+    for movement in group:
+        family = movement.family
+        faults += [Reason.QUARANTINED] if family in safety.quarantined else []
+        faults += [Reason.PINNED] if family in safety.pinned else []
+        found = _faults(movement, knobs[family], point[family])
+        faults += [fault for fault in found if fault is not Reason.NO_CHANGE]
+    return tuple(dict.fromkeys(faults))
+
+
+def _faults(movement: Movement, knob: Knob, old: Scalar) -> list[Reason]:
+    """List what is wrong with a movement; the way back, and people, are held by no largest step."""
+    free = movement.status == "rolled_back" or movement.source in UNLIMITED
+    found = standing_faults(knob, None) + move_faults(knob, old, movement.new)
+    return [fault for fault in found if not (free and fault is Reason.STEP)]
 
 
 def read_replay(mode: Mode, source: str | Path | None) -> tuple[Movement, ...]:
@@ -62,14 +94,17 @@ def read_replay(mode: Mode, source: str | Path | None) -> tuple[Movement, ...]:
 
 
 def check_replay(
-    movements: Iterable[Movement], knobs: Mapping[str, Knob], start: Mapping[str, Scalar]
-) -> None:
+    movements: Iterable[Movement], knobs: Mapping[str, Knob], start: Point
+) -> tuple[Movement, ...]:
     """Check, before the first step, that every recorded movement can be made here.
 
     Args:
         movements: Of the recorded run.
         knobs: What is attached.
         start: The moves in force.
+
+    Returns:
+        The movements, each move a real number where the knob's are.
 
     Raises:
         ActuatorError: Naming the knobs that are not there.
@@ -85,16 +120,18 @@ def check_replay(
     steps = [m.step for m in rows]
     if steps != sorted(steps) or min(steps, default=0) < 0:
         raise RecipeError("replay: steps must count up from 0; give the rows in their order")
-    point = dict(start)
-    for movement in rows:
-        knob, old = knobs[movement.family], point[movement.family]
-        faults = standing_faults(knob, None) + move_faults(knob, old, movement.new)
-        exempt = movement.status != "applied" or movement.source in UNLIMITED
-        wrong = [f for f in faults if not (exempt and f is Reason.STEP)]
-        if wrong:
-            why = ", ".join(fault.value.replace("_", " ") for fault in wrong)
+    point, checked = dict(start), []
+    for row in rows:
+        knob, old = knobs[row.family], point[row.family]
+        movement = replace(row, old=typed(knob.space, row.old), new=typed(knob.space, row.new))
+        why = [fault.value.replace("_", " ") for fault in _faults(movement, knob, old)]
+        if movement.old != old:
+            why.append(f"it stands at {old!r} then")
+        if why:
             raise RecipeError(
-                f"replay: {movement.family} {old!r} -> {movement.new!r} at step {movement.step} "
-                f"is not allowed by this recipe ({why}); replay with the recorded run's recipe"
+                f"replay: {row.family} {row.old!r} -> {row.new!r} at step {row.step} is not "
+                f"allowed here ({', '.join(why)}); replay with the recorded run's recipe and knobs"
             )
-        point[movement.family] = movement.new
+        point[row.family] = movement.new
+        checked.append(movement)
+    return tuple(checked)

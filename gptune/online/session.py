@@ -9,11 +9,11 @@ from gptune.configs import Mode
 from gptune.configs.overrides import override
 from gptune.core.proposer import Proposer
 from gptune.errors import GptuneError
-from gptune.events import Closed, Command, KnobReading, ModeChanged, Moment, Paused
+from gptune.events import Blocked, Closed, Command, KnobReading, ModeChanged, Moment, Paused
 from gptune.online import setup
 from gptune.online.asking import consult
 from gptune.online.bulletin import Bulletin
-from gptune.online.checkpoint import Checkpoint, Mark, put_values, rewind
+from gptune.online.checkpoint import Checkpoint, Mark, belongs, put_values
 from gptune.online.collective import Broadcast
 from gptune.online.decision import (
     Hand,
@@ -34,7 +34,7 @@ from gptune.online.desk import Desk
 from gptune.online.foreign import Answer, foreign_call
 from gptune.online.notices import Notices
 from gptune.online.opening import announce, keep_recipe, opened
-from gptune.online.replay import Score
+from gptune.online.replay import Score, live_faults, news
 from gptune.online.steering import Steered, by_hand, read_order, steer
 from gptune.online.watch import KnobStatus, Watch
 from gptune.recipe.recorded import Movement, movements_of
@@ -125,18 +125,19 @@ class Session:
         if self.log is not None:
             self.log.close()
 
-    def set_mode(self, new: Mode, by: str = "call") -> None:
+    def set_mode(self, new: Mode, by: str = "call") -> Outcome:
         """Change the mode; leaving active puts an unjudged change back first."""
-        old = self.state.mode
+        old, outcome = self.state.mode, Outcome()
         if self.closed or new is old:
-            return
+            return outcome
         if old is Mode.ACTIVE:
-            self.resolve(Reason.LEFT_ACTIVE)
+            outcome = self.resolve(Reason.LEFT_ACTIVE)
         self.state = replace(self.state, mode=new)
         self._watch.start(self.hands, self.steps)
         if self.log is not None:
             self.log.append(self.now(), ModeChanged(old=old, new=new, by=by))
         setup.attach(self.hands, new)
+        return outcome
 
     def join(self, added: Mapping[str, Hand]) -> None:
         """Take more knobs; earlier observations count with the values that they have now."""
@@ -186,11 +187,17 @@ class Session:
 
     def play(self) -> None:
         """Make the recorded changes that are due."""
-        for moves in self.score.due(self.steps):
-            new = {f: m for f, m in moves.items() if m != self.state.point[f]}
-            tag = f"replay-{self.log.seq if self.log else 0}"
-            if new and self.state.mode is Mode.REPLAY:
-                self.move(new, source="replay", tag=tag)
+        for group in self.score.due(self.steps):
+            if self.log is None or self.state.mode is not Mode.REPLAY:
+                continue
+            moves = news(group, self.state.point)
+            faults = live_faults(group, self.config.knobs, self.state.point, self.state.safety)
+            if faults:
+                said = f"{', '.join(moves)} is not moved as recorded at step {self.steps}"
+                self.log.append(self.now(), Blocked(reasons=faults, message=said))
+                self.say(f"{said}: {', '.join(faults)}")
+            elif moves:
+                self.move(moves, source="replay", tag=f"replay-{self.log.seq}")
 
     def next_look(self) -> int:
         """Say after which step commands or recorded changes are looked for again [steps]."""
@@ -265,9 +272,13 @@ class Session:
         if steered.moves and not outcome.unrestored:
             outcome = self.move(steered.moves, source="human", tag=tag)
         if steered.mode is not None:
-            self.set_mode(steered.mode, by="command")
-        failed = bool(outcome.failed or outcome.unrestored)
-        return not failed, "; ".join(outcome.messages) if failed else steered.message
+            outcome = self.set_mode(steered.mode, by="command")
+        if not (outcome.failed or outcome.unrestored):
+            return True, steered.message
+        why = "; ".join(outcome.messages)
+        if outcome.failed:
+            return False, f"could not be made, and is undone: {why}"
+        return False, f"{steered.message}; but what was open could not be put back: {why}"
 
     def _past(self) -> Iterator[Movement]:
         """Read every movement so far, once somebody asks."""
@@ -300,21 +311,26 @@ class Session:
         """Go on where `checkpoint` was made; lines of the log beyond it are superseded.
 
         Raises:
-            StateError: If the log is another run's; nothing is changed then.
+            StateError: If the log is another run's, or a knob cannot be put where it was; nothing
+                is changed then.
         """
         own, log, kernel = self.state.mode, self.log, read.kernel
         moment = self.base.moment(kernel.decision, read.steps)
-        if log is None or not rewind(log, read.log, moment):
+        is_ours = log is not None and belongs(log, read.log)
+        if not is_ours:
             # Not the log that the open change was written to: it may not come into force here.
             kernel, _ = leave(self.base, kernel, read.steps, Reason.LEFT_ACTIVE)
-        self.hands = {f: Hand(h.actuator, read.knobs[f]) for f, h in self.hands.items()}
+        hands = {f: Hand(h.actuator, read.knobs[f]) for f, h in self.hands.items()}
+        self._saved = put_values(kernel, hands)
+        if log is not None and read.log is not None and is_ours:
+            log.rewind(read.log.seq, moment)
+        self.hands = hands
         self.base = replace(self.base, knobs=read.knobs)
         self._adopt(replace(kernel, mode=Mode.OFF if own is Mode.OFF else kernel.mode))
         self.steps, self.seed = read.steps, read.seed
         self._proposer = self._make_proposer(self.config, self.seed)
         if self._proposer is not None and read.proposer is not None:
             self._proposer.resume(read.proposer)
-        self._saved = put_values(kernel, self.hands)
         self._watch.start(self.hands, self.steps)
         self.score.due(self.steps)  # made already
         self.waits_for_state = False

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gptune.configs import Mode, nearest
+from gptune.configs import Mode, nearest, typed
 from gptune.configs.overrides import field_of, override
 from gptune.configs.reading import shown
 from gptune.errors import UsageError
@@ -23,7 +23,6 @@ from gptune.records import (
     Action,
     Categorical,
     Change,
-    Float,
     Point,
     Proposal,
     Reason,
@@ -37,9 +36,9 @@ from gptune.safety.gate import SafetyState
 
 # Spelled out once an order: frozen, told apart by ``verb``, nothing unknown beside.
 class Enable(Struct, frozen=True, tag_field="verb", tag="enable", forbid_unknown_fields=True):
-    """Change the mode."""
+    """Change the mode; without one, to what the run was made for: active, or replay."""
 
-    mode: Literal["active", "suggest", "observe"] = "active"
+    mode: Literal["active", "suggest", "observe", "replay"] | None = None
 
 
 class Disable(Struct, frozen=True, tag_field="verb", tag="disable", forbid_unknown_fields=True):
@@ -127,7 +126,7 @@ def read_order(verb: str, arguments: Mapping[str, Any]) -> Order:
         UsageError: Naming what is wrong with it.
     """
     if verb not in VERBS:
-        raise UsageError(f"verb: is unknown, got {verb!r}; {nearest(verb, VERBS)}")
+        raise UsageError(f"verb: is unknown, got {shown(verb)}; {nearest(verb[:40], VERBS)}")
     try:
         order: Order = msgspec.convert({**arguments, "verb": verb}, Order)
     except msgspec.ValidationError as error:
@@ -154,7 +153,7 @@ def steer(
     """
     match order:
         case Enable() | Disable():
-            new = Mode(order.mode) if isinstance(order, Enable) else Mode.OBSERVE
+            new = _mode(config, order) if isinstance(order, Enable) else Mode.OBSERVE
             made = Steered(message=f"mode {state.mode.value} -> {new.value}", mode=new)
         case Pause() | Resume():
             made = _pause_or_resume(state, order)
@@ -163,13 +162,23 @@ def steer(
         case Pin() | Unpin():
             made = _pin(config, state, order)
         case Apply():
-            moves = {family: _typed(config, family, move) for family, move in order.moves.items()}
+            spaces = {family: config.knobs[_known(config, family)].space for family in order.moves}
+            moves = {family: typed(spaces[family], move) for family, move in order.moves.items()}
             made = _move(config, state, moves)
         case Accept() | Reject():
             made = _judge(config, state, order)
         case Rollback():
             made = _rollback(config, state, order, past)
     return made
+
+
+def _mode(config: KernelConfig, order: Enable) -> Mode:
+    replays = config.recipe.mode is Mode.REPLAY
+    if order.mode is None:
+        return Mode.REPLAY if replays else Mode.ACTIVE
+    if order.mode == "replay" and not replays:
+        raise UsageError("mode: this run was not made to replay another; use active or suggest")
+    return Mode(order.mode)
 
 
 def by_hand(
@@ -259,6 +268,10 @@ def _judge(config: KernelConfig, state: KernelState, order: Accept | Reject) -> 
 
 
 def _move(config: KernelConfig, state: KernelState, moves: Point) -> Steered:
+    if not moves:
+        raise UsageError("apply: needs at least one family=value, got none")
+    if state.mode is Mode.OFF:
+        raise UsageError("mode: is off, so no knob acts; enable the run first")
     point = {**state.point, **_before(state)}
     faults = gate.screen_by_hand(state.safety, config.knobs, moves, point)
     if faults:
@@ -279,7 +292,7 @@ def _way_back(state: KernelState) -> str:
 
 
 def _why_not(config: KernelConfig, moves: Point, point: Point, faults: tuple[Reason, ...]) -> str:
-    asked = ", ".join(f"{family}={show(move)}" for family, move in moves.items()) or "nothing"
+    asked = ", ".join(f"{family}={show(move)}" for family, move in moves.items())
     spaces = [config.knobs[f].space for f in moves if f in config.knobs]
     allowed = "; ".join(
         f"one of {s.choices}" if isinstance(s, Categorical) else f"[{show(s.low)}, {show(s.high)}]"
@@ -310,16 +323,8 @@ def _rollback(
     return _move(config, state, moves)
 
 
-def _typed(config: KernelConfig, family: str, move: Scalar) -> Scalar:
-    """Read a move; a whole number is a real one where real ones are meant."""
-    space = config.knobs[_known(config, family)].space
-    if not isinstance(space, Float) or not isinstance(move, int) or isinstance(move, bool):
-        return move
-    return float(move) if abs(move) < 2**53 else move
-
-
 def _known(config: KernelConfig, family: str) -> str:
     if family not in config.knobs:
-        hint = nearest(family, config.knobs) if config.knobs else "no knob is attached"
-        raise UsageError(f"{family}: no such knob; {hint}")
+        hint = nearest(family[:80], config.knobs) if config.knobs else "no knob is attached"
+        raise UsageError(f"{family[:80]}: no such knob; {hint}")
     return family

@@ -18,7 +18,7 @@ from gptune.online.clock import Clock, SystemClock
 from gptune.online.collective import Broadcast, alone
 from gptune.online.decision import KernelConfig, start_point
 from gptune.online.metrics import Source
-from gptune.online.opening import find_recipe, open_log
+from gptune.online.opening import find_recipe, is_used, open_log
 from gptune.online.replay import Score, check_replay, read_replay
 from gptune.online.session import Session
 from gptune.online.sight import Sight, absence, look
@@ -107,10 +107,10 @@ class Tuner:
         hands = setup.make_hands(made, setup.list_actuators(optimizer, scheduler), space or {})
         knobs = {family: hand.knob for family, hand in hands.items()}
         config = KernelConfig(recipe=made, knobs=knobs, total_steps=total_steps)
-        movements = read_replay(made.mode, replay)
-        check_replay(movements, knobs, start_point(config))
+        movements = check_replay(read_replay(made.mode, replay), knobs, start_point(config))
 
-        prior = prior_observations(made.search.prior_runs, knobs, start_point(config))
+        runs = () if resume and is_used(run_dir, files) else made.search.prior_runs
+        prior = prior_observations(runs, knobs, start_point(config))  # else in the checkpoint
 
         def make_proposer(config: KernelConfig, seed: int) -> Proposer | None:
             return setup.make_proposer(config, criterion, randomness or Seeded(seed), prior)
@@ -236,7 +236,7 @@ class Tuner:
             RecipeError: If the mode is unknown or not available yet.
         """
         new = choices.make_recipe(self.recipe, {}, mode).mode
-        if new is Mode.REPLAY and new is not self.mode:
+        if new is Mode.REPLAY and self._session.base.recipe.mode is not new:
             read_replay(new, None)
         if not self._session.closed and new is not self.mode and self._session.log is None:
             self._start()

@@ -16,7 +16,8 @@ from gptune.configs import Group, Mutation, Recipe
 from gptune.configs.knobs import NEUTRAL
 from gptune.errors import RecipeError
 from gptune.records import show
-from gptune.run_directory.event_log import EVENTS, read_events
+from gptune.run_directory.event_log import read_events
+from gptune.run_directory.names import EVENTS
 from gptune.run_directory.summary import summarize, to_plain
 
 REACH = 3.0  # spreads of the accepted moves that the bounds shall hold
@@ -25,20 +26,31 @@ Source = Mapping[str, Any] | str | Path
 
 
 class Kept(Struct, frozen=True, kw_only=True):
-    """What one run accepted of one knob in one phase: mean and spread, on the knob's scale."""
+    """What one run accepted of one knob in one phase, on the knob's scale.
+
+    Attributes:
+        phase: Its name.
+        mean: Mean of the accepted moves.
+        spread: Their standard deviation.
+        goal: Where they led: the last of them; a knob climbs there in steps.
+        count: How many there were.
+    """
 
     phase: str
     mean: float
     spread: float
+    goal: float
+    count: int
 
 
 def evolve_recipe(base: Recipe, summaries: Iterable[Source], alpha: float = 0.3) -> Recipe:
     """Move a recipe's prior centers and bounds towards what earlier runs accepted.
 
-    Run by run, and for each knob of which the run accepted a move: ``center <- (1 - alpha) center
-    + alpha mean`` in each phase, with the mean of what was accepted in it or, where that is
-    nothing, in the others. Each bound goes the same way to where it holds all that was accepted,
-    three spreads and one ``max_step`` more; it may widen again, never beyond the base's own. What
+    Run by run, and for each knob of which the run accepted n moves in a phase: ``center <- w center
+    + (1 - w) goal`` with ``w = (1 - alpha) ** n``, where goal is the move that was accepted last; a
+    phase that accepted none borrows from the others. Each bound goes by ``alpha`` to where it holds
+    all that was accepted, three spreads and one ``max_step`` more; it may widen again, never beyond
+    the base's own. What
     a run accepted of a knob on another scale, or in a phase that the base has not, is left out.
     ``max_step`` widens, if need be, until one move reaches the centers, where the next run's first
     proposals lie.
@@ -46,13 +58,13 @@ def evolve_recipe(base: Recipe, summaries: Iterable[Source], alpha: float = 0.3)
     Args:
         base: The recipe that the runs were made with, or one that is like it.
         summaries: Run directories, or contents of their ``summary.json``; the oldest first.
-        alpha: How much one run counts, in (0, 1].
+        alpha: How much one accepted move counts, in (0, 1].
 
     Raises:
         RecipeError: If ``alpha`` or a summary is wrong.
 
     Example:
-        >>> early = {"early": {"accepted": 2, "mean": 4.0, "spread": 0.2}}
+        >>> early = {"early": {"accepted": 1, "mean": 4.0, "spread": 0.0, "last": 4.0}}
         >>> evolved = evolve_recipe(Recipe(), [{"families": {"opt.lr": early}}], alpha=0.5)
         >>> evolved.mutations()["opt.lr"].prior_center
         {'early': 2.0, 'mid': 2.0, 'late': 2.0}
@@ -78,18 +90,27 @@ def evolve(
                 made[name] = _evolved(mutation, kept, tuple(base.phases), alpha)
                 said.extend(_explain(path, mutation, made[name], kept))
         groups[group] = Group(enabled=knobs.enabled, **evolved)
+    named = {
+        f"{group}.{name}" for group, k in base.actuators.items() for name in (*k.mutations, *k.keys)
+    }
+    others = sorted({family for run in runs for family in run} - named)
+    said.extend(
+        f"{f}: left out, the base does not name it; gptune recipe export does" for f in others
+    )
     return replace(base, actuators=groups), tuple(said)
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
     """What ``summary.json`` says of one knob in one phase, as far as it counts here."""
 
+    accepted: int = 1
     mean: float | None = None
     spread: float | None = None
+    last: float | None = None
     scale: str | None = None
 
     def __post_init__(self) -> None:
-        for name, number in (("mean", self.mean), ("spread", self.spread)):
+        for name, number in (("mean", self.mean), ("spread", self.spread), ("last", self.last)):
             if number is not None and not math.isfinite(number):
                 raise ValueError(f"{name} must be finite, got {number!r}")
 
@@ -140,7 +161,10 @@ def _kept(
         fits = told.scale in (None, "log" if is_log else "linear") and phase in phases
         if fits and told.mean is not None and (told.mean > 0 or not is_log):
             mean, spread = _place(mutation, told.mean), max(0.0, told.spread or 0.0)
-            found.append(Kept(phase=phase, mean=mean, spread=spread))
+            usable = told.last is not None and (told.last > 0 or not is_log)
+            goal = _place(mutation, told.last) if usable and told.last is not None else mean
+            count = max(1, told.accepted)
+            found.append(Kept(phase=phase, mean=mean, spread=spread, goal=goal, count=count))
     return tuple(found)
 
 
@@ -161,11 +185,13 @@ def _evolved(
     bounds = _bounds(mutation, runs, alpha)
     centers = {phase: _start(mutation, phase) for phase in phases}
     for run in (run for run in runs if run):
-        own = {kept.phase: kept.mean for kept in run}
-        whole = sum(own.values()) / len(own)  # for a phase that accepted nothing of its own
-        for phase, before in centers.items():
-            mean = own.get(phase, whole)
-            centers[phase] = mean if before is None else (1 - alpha) * before + alpha * mean
+        own = {kept.phase: kept for kept in run}
+        total = sum(kept.count for kept in run)
+        whole = sum(kept.count * kept.goal for kept in run) / total
+        for phase, before in centers.items():  # one that accepted nothing of its own borrows
+            goal, count = (own[phase].goal, own[phase].count) if phase in own else (whole, total)
+            left = (1 - alpha) ** count
+            centers[phase] = goal if before is None else left * before + (1 - left) * goal
     moves = {p: _move(mutation, place) for p, place in centers.items() if place is not None}
     if bounds is not None:
         moves = {phase: min(bounds[1], max(bounds[0], move)) for phase, move in moves.items()}
@@ -181,8 +207,9 @@ def _step(
     if still is None or reach is None:
         return mutation.max_step
     needed = max(abs(_place(mutation, c) - _place(mutation, still)) for c in centers)
-    # A little more, for rounding; what is reached already is left as it is.
-    return mutation.max_step if needed <= reach else _move(mutation, needed * (1 + 1e-5))
+    if needed <= reach:  # what is reached already is left as it is
+        return mutation.max_step
+    return _move(mutation, min(needed * (1 + 1e-5), 2 * reach))  # a little more, for rounding
 
 
 def _reach(mutation: Mutation, bounds: tuple[float, float] | None) -> float | None:

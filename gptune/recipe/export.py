@@ -4,16 +4,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
-from gptune.configs import Group, Mode, Mutation, Recipe
+from gptune.configs import Group, Knob, Mode, Mutation, Recipe
 from gptune.configs.knobs import NEUTRAL
 from gptune.configs.overrides import override
 from gptune.errors import RecipeError
 from gptune.events import Abandoned, Accepted, Command, Line, Opened
 from gptune.recipe.recorded import movements_of
-from gptune.records import Reason, Scalar
-from gptune.run_directory.event_log import EVENTS, effective, read_events
+from gptune.records import Categorical, Reason, Scalar
+from gptune.run_directory.event_log import effective, read_events
+from gptune.run_directory.names import EVENTS
 
 
 def export_recipe(directory: Path) -> Recipe:
@@ -27,7 +29,7 @@ def export_recipe(directory: Path) -> Recipe:
     """
     lines = _lines(directory)
     opened = next(line.event for line in reversed(lines) if isinstance(line.event, Opened))
-    recipe = Recipe.from_dict(opened.recipe)
+    recipe = _with_all_knobs(Recipe.from_dict(opened.recipe), opened)
     if recipe.mode is Mode.REPLAY:  # a recipe cannot say of what
         recipe = replace(recipe, mode=Mode.ACTIVE)
     for line in lines:
@@ -83,6 +85,25 @@ def _lines(directory: Path) -> list[Line]:
             f"run: the log in {str(directory)!r} is empty; there is nothing to export"
         )
     return lines
+
+
+def _with_all_knobs(recipe: Recipe, opened: Opened) -> Recipe:
+    """Name the knobs that moved without being named, such as values that were handed over."""
+    groups = dict(recipe.actuators)
+    for family, told in opened.knobs.items():
+        knob = msgspec.convert(told, Knob)
+        group, _, name = family.partition(".")
+        known = groups.get(group, Group())
+        if family not in recipe.mutations() and known.enabled:
+            keys = {**known.keys, name: _named(knob)}
+            groups[group] = replace(known, keys=keys)
+    return replace(recipe, actuators=groups)
+
+
+def _named(knob: Knob) -> Mutation:
+    if knob.mutation.bounds is not None or isinstance(knob.space, Categorical):
+        return knob.mutation
+    return replace(knob.mutation, bounds=(float(knob.space.low), float(knob.space.high)))
 
 
 def _phase_ends(lines: Iterable[Line]) -> dict[str, dict[str, Scalar]]:

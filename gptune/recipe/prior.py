@@ -7,8 +7,9 @@ from gptune.configs import Knob
 from gptune.errors import RecipeError
 from gptune.events import Line, Opened
 from gptune.records import Categorical, Integer, Observation, Scalar
-from gptune.run_directory.event_log import EVENTS, effective, read_events
+from gptune.run_directory.event_log import effective, read_events
 from gptune.run_directory.exports import observations
+from gptune.run_directory.names import EVENTS
 
 
 def prior_observations(

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from gptune.errors import RecipeError
 from gptune.records import Scalar
-from gptune.run_directory.event_log import EVENTS, effective, read_events
+from gptune.run_directory.event_log import effective, read_events
 from gptune.run_directory.exports import mutations
 from gptune.run_directory.file_system import FileSystem
+from gptune.run_directory.names import EVENTS
 
 
 class Movement(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +34,7 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     old: Scalar
     decision: int
     id: str
-    status: str = "applied"
+    status: Literal["applied", "rolled_back"] = "applied"
     source: str | None = None
 
 

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from gptune.run_directory.file_system import FileSystem
+from gptune.run_directory.names import ANSWERS, COMMANDS, FREEZE
 
-COMMANDS, ANSWERS, FREEZE = "commands", "answers", "freeze.json"
 IDENT = re.compile(r"([0-9A-Za-z][0-9A-Za-z_-]{0,63})\.json")  # what else lies there is left alone
 LONGEST = 1 << 16  # bytes of a command; a longer one is refused unread
 BIGGEST = 1e300  # number in a command; a bigger one is a mistake
@@ -66,7 +66,7 @@ def send(files: FileSystem, directory: Path, verb: str, arguments: Mapping[str, 
     """
     ident = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
     body = {"verb": verb, "arguments": dict(arguments)}
-    files.replace(directory / COMMANDS / f"{ident}.json", json.dumps(body).encode())
+    files.replace(_command(directory, ident), json.dumps(body).encode())
     return ident
 
 
@@ -87,7 +87,7 @@ def take(files: FileSystem, directory: Path, ident: str) -> Message | None:
         OSError: If it cannot be taken away; it is still there then.
     """
     try:
-        message = _read(ident, files.read(directory / COMMANDS / f"{ident}.json"))
+        message = _read(ident, files.read(_command(directory, ident), LONGEST + 1))
     except OSError as error:
         message = Message(id=ident, fault=f"cannot be read: {error}")
     return message if take_back(files, directory, ident) else None
@@ -108,7 +108,11 @@ def _decode(data: bytes) -> Any:
 
 def take_back(files: FileSystem, directory: Path, ident: str) -> bool:
     """Take a command back; gives whether it was still there, and will therefore not be done."""
-    return files.remove(directory / COMMANDS / f"{ident}.json")
+    return files.remove(_command(directory, ident))
+
+
+def _command(directory: Path, ident: str) -> Path:
+    return directory / COMMANDS / f"{ident}.json"
 
 
 def _read(ident: str, data: bytes) -> Message:
@@ -139,7 +143,7 @@ def answer(files: FileSystem, directory: Path, made: Answer) -> None:
 
 def read_answer(files: FileSystem, directory: Path, ident: str) -> Answer | None:
     """Give the answer to a command, once there is one."""
-    data = files.read(directory / ANSWERS / f"{ident}.json")
+    data = files.read(directory / ANSWERS / f"{ident}.json", LONGEST)
     return Answer(**json.loads(data)) if data else None
 
 
@@ -166,7 +170,8 @@ def frozen(files: FileSystem, directory: Path) -> str:
     """
     try:
         is_there = FREEZE in files.names(directory)
-        state = json.loads(files.read(directory / FREEZE)).get("freeze") if is_there else "off"
+        data = files.read(directory / FREEZE, LONGEST) if is_there else b'{"freeze": "off"}'
+        state = json.loads(data).get("freeze")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         return f"{FREEZE} cannot be read ({error}), which counts as frozen"
     if state == "off":

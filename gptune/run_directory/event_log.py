@@ -15,7 +15,7 @@ import msgspec
 from gptune.errors import EventLogError, RunDirectoryError
 from gptune.events import ORIGIN, Envelope, Event, Line, Moment, Rewind, checksum_of, decode, encode
 from gptune.run_directory.file_system import Disk, FileSystem
-from gptune.run_directory.owner import LOCK
+from gptune.run_directory.names import EVENTS, LOCK
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -23,9 +23,6 @@ class Place(msgspec.Struct, frozen=True):
 
     seq: int
     generation: int
-
-
-EVENTS = "events.jsonl"
 
 
 class EventLog:

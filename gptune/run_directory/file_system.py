@@ -18,8 +18,8 @@ class FileSystem(Protocol):
         """Make a directory and its parents, if there is none."""
         ...
 
-    def read(self, path: Path) -> bytes:
-        """Give a file's bytes; a file that does not exist is empty."""
+    def read(self, path: Path, limit: int = -1) -> bytes:
+        """Give a file's bytes, at most the first ``limit``; one that does not exist is empty."""
         ...
 
     def open_append(self, path: Path) -> int:
@@ -83,8 +83,8 @@ class Disk:
         """Make a directory and its parents, if there is none."""
         path.mkdir(parents=True, exist_ok=True)
 
-    def read(self, path: Path) -> bytes:
-        """Give a file's bytes; a file that does not exist is empty.
+    def read(self, path: Path, limit: int = -1) -> bytes:
+        """Give a file's bytes, at most the first ``limit``; one that does not exist is empty.
 
         Raises:
             OSError: Also if it is no file: reading a pipe could wait for ever.
@@ -96,7 +96,7 @@ class Disk:
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise OSError(errno.EINVAL, "is not a file", str(path))
-            return file.read()
+            return file.read(limit)
 
     def open_append(self, path: Path) -> int:
         """Open a file for appending, making it if there is none; gives a handle."""
@@ -133,7 +133,7 @@ class Disk:
         """List the names in a directory, sorted; one that does not exist is empty."""
         try:
             return sorted(found.name for found in path.iterdir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def replace(self, path: Path, data: bytes) -> None:

@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 
 from gptune.errors import RunDirectoryError
-
-LOCK = "lock"
+from gptune.run_directory.names import LOCK
 
 
 def owner_of(directory: Path) -> str | None:

@@ -28,7 +28,8 @@ from gptune.records import Change, Reason, Scalar
 from gptune.run_directory.changes import Course, Ending, advance
 from gptune.run_directory.event_log import effective
 from gptune.run_directory.file_system import FileSystem
-from gptune.run_directory.summary_file import SUMMARY, VERSION
+from gptune.run_directory.names import SUMMARY
+from gptune.run_directory.summary_file import VERSION
 
 
 class Tally(Struct, frozen=True, kw_only=True):
@@ -39,6 +40,7 @@ class Tally(Struct, frozen=True, kw_only=True):
         accepted: Those of them that it accepted.
         mean: Mean of the accepted moves; of their logarithms on a log scale.
         squares: Sum of their squared distances from the mean (Welford, 1962).
+        last: The move that was accepted last.
         choices: Accepted choice, as text -> how often.
     """
 
@@ -46,6 +48,7 @@ class Tally(Struct, frozen=True, kw_only=True):
     accepted: int = 0
     mean: float = 0.0
     squares: float = 0.0
+    last: float | None = None
     choices: dict[str, int] = {}
 
 
@@ -209,9 +212,10 @@ def _describe(tally: Tally, scale: str) -> dict[str, Any]:
     if scale == "choice":
         return {**plain, "choices": tally.choices}
     if not tally.accepted:
-        return {**plain, "mean": None, "spread": None}
+        return {**plain, "mean": None, "spread": None, "last": None}
     mean = math.exp(tally.mean) if scale == "log" else tally.mean
-    return {**plain, "mean": mean, "spread": math.sqrt(tally.squares / tally.accepted)}
+    spread = math.sqrt(tally.squares / tally.accepted)
+    return {**plain, "mean": mean, "spread": spread, "last": tally.last}
 
 
 def _pass_time(summary: Summary, line: Line) -> Summary:
@@ -276,7 +280,7 @@ def _count(tally: Tally, accepted: Change | None, scale: str) -> Tally:
     place = math.log(float(move)) if scale == "log" else float(move)
     mean = tally.mean + (place - tally.mean) / number
     squares = tally.squares + (place - tally.mean) * (place - mean)
-    return replace(tally, accepted=number, mean=mean, squares=squares)
+    return replace(tally, accepted=number, mean=mean, squares=squares, last=float(move))
 
 
 def _open(summary: Summary, event: Opened) -> Summary:
@@ -345,6 +349,8 @@ _BREAKING = {Reason.ACTUATOR_FAILED, Reason.READ_BACK_DIFFERS}
 
 def _command(summary: Summary, event: Command) -> Summary:
     family = event.arguments.get("family")
+    if event.accepted and event.verb in ("accept", "reject", "resume"):
+        return replace(summary, rejects=summary.rejects + 1 if event.verb == "reject" else 0)
     if not event.accepted or event.verb not in ("pin", "unpin") or not isinstance(family, str):
         return summary
     others = {pinned for pinned in summary.pinned if pinned != family}

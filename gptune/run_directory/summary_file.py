@@ -4,7 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-SUMMARY, VERSION = "summary.json", 1
+from gptune.run_directory.names import SUMMARY
+
+VERSION = 1
+SHAPE: dict[str, Any] = {
+    **dict.fromkeys(("mode", "objective", "direction", "phase"), str),
+    **dict.fromkeys(("seq", "decision", "step"), int),
+    **dict.fromkeys(("counts", "families", "point", "knobs"), dict),
+    **dict.fromkeys(("paused", "closed"), bool),
+    "best": dict | None,
+}
 
 
 def read_summary(directory: Path) -> dict[str, Any] | None:
@@ -19,4 +28,9 @@ def read_summary(directory: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     known = isinstance(plain, dict) and plain.get("version") == VERSION
-    return plain if known else None
+    return plain if known and all(_fits(plain, name) for name in SHAPE) else None
+
+
+def _fits(plain: dict[str, Any], name: str) -> bool:
+    value, kind = plain.get(name), SHAPE[name]
+    return isinstance(value, kind) and (name != "best" or value is None or "metric" in value)

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from gptune.errors import EventLogError, RunDirectoryError
 from gptune.events import ORIGIN, Line, checksum_of, decode
-from gptune.run_directory.event_log import EVENTS
+from gptune.run_directory.names import EVENTS
 
 
 class Entry(Struct, frozen=True):

@@ -24,6 +24,20 @@ def metric_faults(
     return tuple(faults)
 
 
+def place_faults(knob: Knob, move: object) -> tuple[Reason, ...]:
+    """List why a knob may not stand at a move, wherever it comes from; empty when it may."""
+    if isinstance(knob.space, Categorical):
+        known = any(type(c) is type(move) and c == move for c in knob.space.choices)
+        return () if known else (Reason.BAD_VALUE,)
+    is_number = isinstance(move, int | float) and not isinstance(move, bool)
+    is_whole = isinstance(move, int) or not isinstance(knob.space, Integer)
+    is_finite = not isinstance(move, float) or math.isfinite(move)
+    if not (is_number and is_whole and is_finite):
+        return (Reason.BAD_VALUE,)
+    inside = knob.space.low <= move <= knob.space.high  # type: ignore[operator]
+    return () if inside else (Reason.BOUNDS,)
+
+
 def move_faults(knob: Knob, old: Scalar, new: object) -> tuple[Reason, ...]:
     """List why a knob may not go from one move to another; empty when it may.
 
@@ -32,13 +46,15 @@ def move_faults(knob: Knob, old: Scalar, new: object) -> tuple[Reason, ...]:
         old: The move in force.
         new: The move proposed: anything at all.
     """
+    faults = place_faults(knob, new)
+    if faults:
+        return faults
     if isinstance(knob.space, Categorical):
-        known = any(type(c) is type(new) and c == new for c in knob.space.choices)
-        faults = [] if known else [Reason.BAD_VALUE]
-    else:
-        faults = _number_faults(knob, old, new)
-    same = new == old and (not isinstance(knob.space, Categorical) or type(new) is type(old))
-    return tuple(faults) or ((Reason.NO_CHANGE,) if same else ())
+        return (Reason.NO_CHANGE,) if new == old and type(new) is type(old) else ()
+    low, high = knob.limits(float(old))
+    if not low <= new <= high:  # type: ignore[operator]
+        return (Reason.STEP,)
+    return (Reason.NO_CHANGE,) if new == old else ()
 
 
 def standing_faults(knob: Knob, phase: str | None) -> tuple[Reason, ...]:
@@ -48,19 +64,3 @@ def standing_faults(knob: Knob, phase: str | None) -> tuple[Reason, ...]:
     if chosen is not None and phase is not None and phase not in chosen:
         faults.append(Reason.PHASE)
     return tuple(faults)
-
-
-def _number_faults(knob: Knob, old: Scalar, new: object) -> list[Reason]:
-    is_number = isinstance(new, int | float) and not isinstance(new, bool)
-    if not is_number or (isinstance(new, float) and not math.isfinite(new)):
-        return [Reason.BAD_VALUE]
-    if isinstance(knob.space, Integer) and not isinstance(new, int):
-        return [Reason.BAD_VALUE]
-    assert not isinstance(knob.space, Categorical)
-    faults = []
-    if not knob.space.low <= new <= knob.space.high:  # type: ignore[operator]
-        faults.append(Reason.BOUNDS)
-    low, high = knob.limits(float(old))
-    if not low <= new <= high and not faults:  # type: ignore[operator]
-        faults.append(Reason.STEP)
-    return faults

@@ -12,7 +12,8 @@ from gptune import demo as room
 from gptune.cli import REFUSED, main
 from gptune.cli.demo import add_demo
 from gptune.demo import Settings
-from gptune.run_directory.event_log import EVENTS, read_events
+from gptune.run_directory.event_log import read_events
+from gptune.run_directory.names import EVENTS
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from gptune.cli import doctor, main
-from gptune.cli.place import RUNS
-from gptune.run_directory.control import FREEZE
-from gptune.run_directory.event_log import EVENTS, EventLog
+from gptune.run_directory.event_log import EventLog
 from gptune.run_directory.file_system import Disk
+from gptune.run_directory.names import EVENTS, FREEZE, RUNS
 from tests.logs import moment, opened
 
 

@@ -14,7 +14,7 @@ from gptune.configs import Recipe
 from gptune.configs.text import parse
 from gptune.recipe.evolve import evolve
 from gptune.recipe.export import export_recipe, export_schedule
-from gptune.run_directory.event_log import EVENTS
+from gptune.run_directory.names import EVENTS
 from tests.cli.runs import make_run
 
 Captured = pytest.CaptureFixture[str]

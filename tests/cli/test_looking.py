@@ -15,12 +15,11 @@ import pytest
 
 from gptune.cli import main
 from gptune.cli.looking import PAUSED
-from gptune.cli.place import RUNS
 from gptune.events import Closed, ModeChanged, Observed, Paused
-from gptune.run_directory.event_log import EVENTS, EventLog, read_events
+from gptune.run_directory.event_log import EventLog, read_events
 from gptune.run_directory.exports import mutations, segments
+from gptune.run_directory.names import EVENTS, RUNS, SUMMARY
 from gptune.run_directory.summary import summarize, to_plain
-from gptune.run_directory.summary_file import SUMMARY
 from tests.cli.runs import make_run
 from tests.logs import moment, opened
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from gptune.cli.place import (
-    EVENTS,
-    RUNS,
     add_run,
     newest,
     read_log,
@@ -18,6 +16,7 @@ from gptune.cli.place import (
     split_run,
 )
 from gptune.errors import RunDirectoryError, UsageError
+from gptune.run_directory.names import EVENTS, RUNS
 
 
 @pytest.fixture(autouse=True)

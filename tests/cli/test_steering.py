@@ -12,7 +12,7 @@ import pytest
 import gptune
 from gptune.cli import main
 from gptune.events import Command
-from gptune.run_directory import control
+from gptune.run_directory import control, names
 from gptune.run_directory.event_log import read_events
 from gptune.run_directory.file_system import Disk
 from tests.doubles import FakeKnob
@@ -237,7 +237,7 @@ def test_a_freeze_is_production_or_off(
 ) -> None:
     assert main(["--dir", str(live.directory), *words]) == 2
     assert "freeze: must be production or off" in capsys.readouterr().err
-    assert not (live.directory / control.FREEZE).exists()
+    assert not (live.directory / names.FREEZE).exists()
 
 
 def test_a_run_named_twice_is_refused(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,7 +280,7 @@ def test_a_run_that_nobody_owns_is_not_steered(
 ) -> None:
     assert main(["pause", str(finished), "--wait"]) == 2
     assert "no live process owns it" in capsys.readouterr().err
-    assert not (finished / control.COMMANDS).exists()
+    assert not (finished / names.COMMANDS).exists()
 
 
 def test_a_command_that_nobody_takes_is_taken_back(

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from gptune import Recipe, Tuner
-from gptune.run_directory.event_log import EVENTS
+from gptune.run_directory.names import EVENTS
 from tests.doubles import FakeKnob
 
 STEPS = 3  # optimizer steps before each report

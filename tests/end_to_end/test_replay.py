@@ -19,8 +19,9 @@ from gptune.events import Proposed
 from gptune.recipe.export import export_schedule
 from gptune.recipe.recorded import Movement, read_movements
 from gptune.run_directory import control
-from gptune.run_directory.event_log import EVENTS, read_events
+from gptune.run_directory.event_log import read_events
 from gptune.run_directory.file_system import Disk
+from gptune.run_directory.names import EVENTS
 
 STEPS, EVERY = 130, 5
 MOVES: dict[str, Any] = {"bounds": [0.2, 5.0], "max_step": 1.5, "cooldown": 0}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gptune.events import Command, Envelope, Line, Moment
 from gptune.online.desk import AGAIN, Desk
-from gptune.run_directory import control
+from gptune.run_directory import control, names
 from gptune.run_directory.control import Message
 from tests.fakes import Fault, MemoryDisk
 
@@ -28,7 +28,7 @@ class Office:
         return self.desk.serve(self.obey, lambda: NOW)
 
     def put(self, ident: str, data: bytes = b'{"verb": "pause", "arguments": {}}') -> None:
-        self.disk.replace(RUN / control.COMMANDS / f"{ident}.json", data)
+        self.disk.replace(RUN / names.COMMANDS / f"{ident}.json", data)
 
 
 def _line(ident: str) -> Line:

@@ -15,15 +15,14 @@ from gptune.events import Blocked, Moment, Opened
 from gptune.online.decision import KernelConfig
 from gptune.online.opening import (
     AS_USED,
-    RECIPE,
-    RUNS,
     announce,
     default_run_dir,
     find_recipe,
     keep_recipe,
     open_log,
 )
-from gptune.run_directory.event_log import EVENTS, read_events
+from gptune.run_directory.event_log import read_events
+from gptune.run_directory.names import EVENTS, RECIPE, RUNS
 from gptune.version import VERSION
 from tests.fakes import MemoryDisk, ToldClock
 

@@ -30,10 +30,11 @@ from gptune.online.desk import AGAIN
 from gptune.online.session import POLL
 from gptune.online.steering import VERBS
 from gptune.records import Action, Change, Reason
-from gptune.run_directory import control
+from gptune.run_directory import control, names
 from gptune.run_directory.control import Answer
-from gptune.run_directory.event_log import EVENTS, read_events
+from gptune.run_directory.event_log import read_events
 from gptune.run_directory.file_system import Disk
+from gptune.run_directory.names import EVENTS
 from gptune.run_directory.summary import summarize, to_plain
 from tests.doubles import FakeKnob
 from tests.fakes import MemoryDisk
@@ -62,7 +63,7 @@ class Terminal:
         return control.send(self.disk, self.run_dir, verb, arguments)
 
     def put(self, ident: str, data: bytes) -> None:
-        self.disk.replace(self.run_dir / control.COMMANDS / f"{ident}.json", data)
+        self.disk.replace(self.run_dir / names.COMMANDS / f"{ident}.json", data)
 
     def answer(self, ident: str) -> Answer | None:
         return control.read_answer(self.disk, self.run_dir, ident)
@@ -367,7 +368,7 @@ def test_a_command_after_the_checkpoint_is_not_done_again(tmp_path: Path) -> Non
     first.report(1.0)
     state = first.tuner.state_dict()
     ident = first.send("apply", moves={"opt.lr": 5.0})
-    body = (first.run_dir / control.COMMANDS / f"{ident}.json").read_bytes()
+    body = (first.run_dir / names.COMMANDS / f"{ident}.json").read_bytes()
     first.train()
     assert first.tuner.values["opt.lr"] == 5.0
     first.die()
@@ -482,7 +483,7 @@ def test_failures_during_a_command_follow_the_recipes_policy(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("freeze", [b'{"freeze": "production"}', b"garbage", b"[]", b"\xff"])
 def test_a_frozen_run_takes_no_orders(freeze: bytes, here: Terminal) -> None:
-    here.disk.replace(here.run_dir / control.FREEZE, freeze)
+    here.disk.replace(here.run_dir / names.FREEZE, freeze)
     answer = here.order("apply", moves={"opt.lr": 2.0})
     assert not answer.accepted
     assert "frozen" in answer.message
@@ -498,11 +499,11 @@ def test_what_waits_when_the_run_ends_is_refused(here: Terminal) -> None:
     assert answer is not None
     assert (answer.accepted, answer.message) == (False, "the run has ended")
     assert here.values() == UNTOUCHED
-    assert not here.disk.names(here.run_dir / control.COMMANDS)
+    assert not here.disk.names(here.run_dir / names.COMMANDS)
 
 
 def test_a_file_that_cannot_be_read_does_not_shut_the_others_out(here: Terminal) -> None:
-    (here.run_dir / control.COMMANDS / "0.json").mkdir(parents=True)
+    (here.run_dir / names.COMMANDS / "0.json").mkdir(parents=True)
     assert here.order("apply", moves={"opt.lr": 2.0}).accepted
 
 

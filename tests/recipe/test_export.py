@@ -11,8 +11,8 @@ from gptune.configs import Mutation, Recipe
 from gptune.errors import EventLogError, RecipeError
 from gptune.recipe.export import export_recipe, export_schedule
 from gptune.run_directory import control
-from gptune.run_directory.event_log import EVENTS
 from gptune.run_directory.file_system import Disk
+from gptune.run_directory.names import EVENTS
 from tests.doubles import FakeKnob
 
 MOVES: dict[str, Any] = {"bounds": [0.1, 10.0], "max_step": 2.0, "cooldown": 0}

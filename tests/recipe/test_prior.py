@@ -14,7 +14,7 @@ from gptune.errors import EventLogError, RecipeError
 from gptune.recipe import prior as room
 from gptune.recipe.prior import prior_observations
 from gptune.records import Categorical, Float, Integer, Observation
-from gptune.run_directory.event_log import EVENTS
+from gptune.run_directory.names import EVENTS
 from tests.cli.runs import make_run
 from tests.doubles import FakeKnob
 

@@ -21,8 +21,9 @@ from gptune.recipe.recorded import (
     together,
 )
 from gptune.records import Scalar
-from gptune.run_directory.event_log import EVENTS, read_events
+from gptune.run_directory.event_log import read_events
 from gptune.run_directory.exports import mutations
+from gptune.run_directory.names import EVENTS
 from tests.cli.runs import make_run
 from tests.logs import KernelRun, kernel_runs
 
@@ -53,8 +54,8 @@ def histories(draw: st.DrawFn) -> list[tuple[Movement, dict[str, float], list[di
             family = draw(st.sampled_from(FAMILIES))
             new = draw(st.sampled_from([0.5, 1.0, 2.0, 3.0]))
             movement = moved(number, family, new, point[family])
-            last = standing[-1][0] if standing else None
-            if last is not None and (last.family, last.old) == (family, new):
+            top = standing[-1][0] if standing else None
+            if top is not None and (top.family, top.old) == (family, new):
                 standing.pop()  # it leads back to where the change before began
             else:
                 standing.append((movement, dict(point)))

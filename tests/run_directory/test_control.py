@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptune.run_directory import control
+from gptune.run_directory import control, names
 from gptune.run_directory.control import Answer
 from gptune.run_directory.file_system import Disk, FileSystem
 from tests.fakes import Fault, MemoryDisk
@@ -71,7 +71,7 @@ BAD = [
 @pytest.mark.parametrize("data", BAD, ids=lambda data: repr(data[:40]))
 def test_what_is_no_command_is_taken_away_and_says_why(data: bytes) -> None:
     disk = MemoryDisk()
-    disk.replace(RUN / control.COMMANDS / "1-a.json", data)
+    disk.replace(RUN / names.COMMANDS / "1-a.json", data)
     message = control.take(disk, RUN, "1-a")
     assert message is not None
     assert message.fault
@@ -82,7 +82,7 @@ def test_what_is_no_command_is_taken_away_and_says_why(data: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_make_it_raise(data: bytes) -> None:
     disk = MemoryDisk()
-    disk.replace(RUN / control.COMMANDS / "1-a.json", data)
+    disk.replace(RUN / names.COMMANDS / "1-a.json", data)
     message = control.take(disk, RUN, "1-a")
     assert message is not None
     assert message.fault or isinstance(message.arguments, dict)
@@ -93,14 +93,14 @@ def test_files_in_the_making_and_others_are_no_commands() -> None:
     odd = "\udcff.json"  # a name that is no UTF-8, and could not be logged
     long = "1" * 80 + ".json"
     for name in (".1-a.json.77.ff", "readme.txt", ".hidden.json", "a b.json", odd, long):
-        disk.replace(RUN / control.COMMANDS / name, b"{}")
+        disk.replace(RUN / names.COMMANDS / name, b"{}")
     assert control.waiting(disk, RUN) == []
 
 
 def test_one_look_takes_a_bounded_number() -> None:
     disk = MemoryDisk()
     for number in range(control.MOST + 20):
-        disk.replace(RUN / control.COMMANDS / f"{number:05d}-a.json", b"{}")
+        disk.replace(RUN / names.COMMANDS / f"{number:05d}-a.json", b"{}")
     assert len(control.waiting(disk, RUN)) == control.MOST
 
 
@@ -118,12 +118,12 @@ def test_a_freeze_shuts_out_and_lets_in(files: FileSystem, tmp_path: Path) -> No
 )
 def test_a_freeze_file_that_cannot_be_read_counts_as_frozen(data: bytes) -> None:
     disk = MemoryDisk()
-    disk.replace(RUN / control.FREEZE, data)
+    disk.replace(RUN / names.FREEZE, data)
     assert control.frozen(disk, RUN)
 
 
 def test_what_is_no_file_is_taken_away_or_left_but_never_waited_for(tmp_path: Path) -> None:
-    disk, place = Disk(), tmp_path / control.COMMANDS
+    disk, place = Disk(), tmp_path / names.COMMANDS
     place.mkdir()
     os.mkfifo(place / "1-a.json")
     message = control.take(disk, tmp_path, "1-a")
@@ -132,7 +132,7 @@ def test_what_is_no_file_is_taken_away_or_left_but_never_waited_for(tmp_path: Pa
     (place / "2-b.json").mkdir()
     with pytest.raises(OSError, match="2-b"):
         control.take(disk, tmp_path, "2-b")
-    os.mkfifo(tmp_path / control.FREEZE)
+    os.mkfifo(tmp_path / names.FREEZE)
     assert "counts as frozen" in control.frozen(disk, tmp_path)
 
 

@@ -35,9 +35,9 @@ from gptune.events import (
     encode,
 )
 from gptune.records import Change, Reason
-from gptune.run_directory.event_log import EVENTS, EventLog, effective, read_events
+from gptune.run_directory.event_log import EventLog, effective, read_events
 from gptune.run_directory.file_system import FileSystem
-from gptune.run_directory.owner import LOCK
+from gptune.run_directory.names import EVENTS, LOCK
 from tests.fakes import Fault, MemoryDisk
 
 RUN = Path("/runs/one")

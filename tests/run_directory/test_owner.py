@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from gptune.run_directory.event_log import EventLog
-from gptune.run_directory.owner import LOCK, owner_of
+from gptune.run_directory.names import LOCK
+from gptune.run_directory.owner import owner_of
 
 HOLD = """
 import sys, time

@@ -33,8 +33,8 @@ from gptune.events import (
 from gptune.records import Change, Evidence, Reason, Scalar
 from gptune.run_directory.exports import segments
 from gptune.run_directory.file_system import Disk
+from gptune.run_directory.names import SUMMARY
 from gptune.run_directory.summary import Summary, fold, summarize, to_plain, write_summary
-from gptune.run_directory.summary_file import SUMMARY
 from tests.fakes import Fault, MemoryDisk
 from tests.logs import Entries, KernelRun, kernel_runs, knob, make_lines, moment, opened
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from gptune.run_directory.file_system import Disk
+from gptune.run_directory.names import SUMMARY
 from gptune.run_directory.summary import Summary, to_plain, write_summary
-from gptune.run_directory.summary_file import SUMMARY, read_summary
+from gptune.run_directory.summary_file import read_summary
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:

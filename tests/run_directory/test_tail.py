@@ -9,7 +9,8 @@ import pytest
 
 from gptune.errors import EventLogError, RunDirectoryError
 from gptune.events import ModeChanged
-from gptune.run_directory.event_log import EVENTS, EventLog
+from gptune.run_directory.event_log import EventLog
+from gptune.run_directory.names import EVENTS
 from gptune.run_directory.tail import tail
 from tests.logs import moment
 

@@ -264,7 +264,11 @@ def _give_up(
     scribe.write(
         Failed(id=plan.id, reasons=tuple(notes.failed), message=message, families=families)
         if whole
-        else RollbackFailed(id=plan.id, families=tuple(notes.unrestored), message=message)
+        else RollbackFailed(
+            id=plan.id,
+            families=tuple(dict.fromkeys((*notes.unrestored, *notes.broken))),
+            message=message,
+        )
     )
     return {}
 
