@@ -76,7 +76,7 @@ GOOD = [
     (["pause", "--decisions", "2"], "not paused -> paused through decision 2"),
     (["resume"], "paused through decision 2 -> not paused"),
     (
-        ["set", "acceptance.epsilon=2e-3", "safety.on_error=disable"],
+        ["set", "acceptance.epsilon=2e-3", "safety.warmup=1"],
         "epsilon 0.001 -> 0.002, safety",
     ),
     (["set", "safety.start_below=~"], "safety.start_below None -> None"),
@@ -161,7 +161,7 @@ BAD: list[tuple[list[str], str]] = [
     (["set", "safety.patience=1.5"], "safety.patience"),
     (["set", "safety.patience=99999999999999999999999"], "safety.patience"),
     (["set", "safety.max_regression=0"], "safety.max_regression"),
-    (["set", "safety.on_error=ignore"], "safety.on_error"),
+    (["set", "safety.on_error=raise"], "safety.on_error: cannot be set"),
     (["set", "safety=1"], "safety: cannot be set"),
     (["set", "mode=off"], "mode: cannot be set"),
     (["set", "search.algorithm=random"], "search.algorithm: cannot be set"),

@@ -25,7 +25,6 @@ GOOD: dict[str, Any] = {
     "safety.max_global_reject_streak": 7,
     "safety.pause_decisions": 3,
     "safety.global_cooldown": 4,
-    "safety.on_error": "raise",
     "search.every": 2,
     "search.joint": True,
 }
@@ -53,7 +52,7 @@ def test_what_is_set_changes_and_nothing_else(data: dict[str, Any], paths: set[s
         ({"acceptance.epsilon": -1.0}, r"^acceptance\.epsilon: must be finite and >= 0"),
         ({"acceptance.horizon": True}, r"^acceptance\.horizon: "),
         ({"safety.patience": 0}, r"^safety\.patience: must be >= 1"),
-        ({"safety.on_error": "ignore"}, r"^safety\.on_error: must be log or raise or disable"),
+        ({"safety.on_error": "raise"}, r"^safety\.on_error: cannot be set"),
         (
             {"acceptance.epsilom": 0.1},
             r"^acceptance\.epsilom: cannot be set .* 'acceptance.epsilon",

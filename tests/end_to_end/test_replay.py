@@ -290,7 +290,7 @@ def test_a_person_may_have_gone_further_than_one_step(tmp_path: Path) -> None:
 def test_a_risky_knob_is_not_moved_by_a_replay(tmp_path: Path) -> None:
     file = write(tmp_path / "moves.jsonl", row())
     recipe = {**RECIPE, "actuators": {"opt": {"mutations": {"lr": {**MOVES, "risk": "high"}}}}}
-    with pytest.raises(RecipeError, match=r"not allowed by this recipe \(risk\)"):
+    with pytest.raises(RecipeError, match=r"not allowed here \(risk\)"):
         replaying(Run(), tmp_path / "two", file, recipe=recipe)
 
 

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from gptune.events import Closed, Moment
+from gptune.online import bulletin as room
 from gptune.online.bulletin import Bulletin
 from gptune.run_directory.event_log import EventLog, read_events
 from gptune.run_directory.summary import summarize, to_plain
@@ -52,11 +54,31 @@ def test_nothing_new_is_not_written_again() -> None:
     assert disk.calls["replace"] == 1
 
 
-def test_a_failing_disk_ends_it_with_one_warning() -> None:
+def test_a_write_that_fails_is_tried_again_with_one_warning() -> None:
     disk, log, bulletin, said = opened()
     disk.break_for_ever("replace", Fault.FAIL)
     for number in range(3):
         assert log.append(NOW, Closed(decisions=number))
         bulletin.publish()
-    assert len(said) == 1
+    assert len(set(said)) == 1
+    assert "summary.json cannot be written" in said[0]
+    disk.repair()
+    bulletin.publish()
+    assert shown(disk) == to_plain(summarize(read_events(RUN, disk)))
+
+
+def test_where_folding_fails_the_stale_file_goes_and_the_log_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk, log, bulletin, said = opened()
+    log.append(NOW, Closed(decisions=1))
+    bulletin.publish()
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(room, "fold", broken)
+    assert log.append(NOW, Closed(decisions=2))
+    bulletin.publish()
+    assert RUN / "summary.json" not in disk.files
     assert "summary.json is not kept any more" in said[0]

@@ -116,11 +116,12 @@ def test_what_is_missing_is_named_with_the_nearest() -> None:
 
 
 WRONG: list[tuple[list[Movement], str]] = [
-    ([moved(1, new=11.0)], "opt.lr 1.0 -> 11.0 at step 1 is not allowed by this recipe (bounds)"),
+    ([moved(1, new=11.0)], "opt.lr 1.0 -> 11.0 at step 1 is not allowed here (bounds)"),
     ([moved(1, new=11.0, source="human")], "(bounds)"),
     ([moved(1, new=11.0, status="rolled_back")], "(bounds)"),
     ([moved(1, new=2.1)], "(step)"),
-    ([moved(1), moved(2, new=4.1)], "opt.lr 2.0 -> 4.1 at step 2"),
+    ([moved(1), moved(2, new=4.1, old=2.0)], "opt.lr 2.0 -> 4.1 at step 2"),
+    ([moved(1), moved(2, new=1.5, old=1.0)], "(it stands at 2.0 then)"),
     ([moved(1, "m.size", 2.5)], "(bad value)"),
     ([moved(1, "m.kind", "c")], "(bad value)"),
     ([moved(1, "m.kind", "a")], "(no change)"),
@@ -141,9 +142,9 @@ def test_what_a_run_may_have_done_is_let_through() -> None:
     check_replay(
         [
             moved(0, new=2.0),
-            moved(0, new=9.0, source="human"),
-            moved(3, new=1.5, source="replay"),
-            moved(3, new=9.0, status="rolled_back"),
+            moved(0, new=9.0, old=2.0, source="human"),
+            moved(3, new=1.5, old=9.0, source="replay"),
+            moved(3, new=9.0, old=1.5, status="rolled_back"),
             moved(4, "m.size", 5),
             moved(4, "m.kind", "b"),
         ],

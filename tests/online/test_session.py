@@ -340,7 +340,7 @@ def test_rollback_to_a_decision_gives_the_values_after_it(here: Terminal) -> Non
     ("verb", "arguments", "message"),
     [
         ("enabel", {}, "verb: is unknown, got 'enabel'; did you mean 'enable'"),
-        ("enable", {"mode": "replay"}, "enable: Invalid enum value 'replay'"),
+        ("enable", {"mode": "replay"}, "mode: this run was not made to replay another"),
         ("pin", {"family": "opt.lrr"}, "opt.lrr: no such knob; did you mean 'opt.lr'"),
         ("apply", {"moves": {"opt.lr": "much"}}, "opt.lr=much: refused (bad value)"),
         ("pause", {"decisions": 0}, "decisions: must be >= 1"),
