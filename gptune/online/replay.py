@@ -90,7 +90,11 @@ def read_replay(mode: Mode, source: str | Path | None) -> tuple[Movement, ...]:
         raise RecipeError(
             f"replay: needs mode 'replay', got {mode.value!r}; give both, or leave it out"
         )
-    return read_movements(source) if source is not None else ()
+    if source is None:
+        return ()
+    if not isinstance(source, str | Path) or "\0" in str(source):
+        raise RecipeError(f"replay: must be the path of a run or a file, got {source!r}")
+    return read_movements(source)
 
 
 def check_replay(

@@ -440,6 +440,17 @@ def test_the_prior_center_is_proposed_first(algorithm: Any, joint: bool) -> None
     assert proposer.ask(ask_for(2, centers=centers, joint=joint)).source != "startup"
 
 
+def test_a_center_is_headed_for_whatever_earlier_runs_have_tried() -> None:
+    proposer = proposer_of()
+    past = [Observation(point={**HERE, "lr": 1.0 + n / 10}, value=0.1 * n) for n in range(8)]
+    proposer.learn(past)
+    request = ask_for(1, centers={"lr": 1.9})
+    assert proposer.ask(request).point == {"lr": 1.9}
+    again = proposer_of()
+    again.load_state_dict(proposer.state_dict())
+    assert again.state == proposer.state
+
+
 def test_a_center_beyond_the_limits_is_approached() -> None:
     first = proposer_of().ask(ask_for(1, centers={"lr": 5.0}))
     assert first.point == {"lr": 2.0}

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -669,6 +670,7 @@ def test_what_earlier_runs_measured_is_known_from_the_start_and_counts_once(
     informed.tuner.register(FakeKnob("loss.aux2"))
     assert count(informed.tuner) == here
     informed.die()
+    shutil.rmtree(tmp_path / "earlier")  # all that it taught is in the checkpoint
     resumed = Terminal(tmp_path / "run", recipe=recipe, resume=True)
     with resumed.tuner:
         resumed.tuner.load_state_dict(state)
