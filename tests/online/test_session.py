@@ -515,11 +515,9 @@ def test_a_file_with_an_impossible_name_hurts_nobody(here: Terminal) -> None:
     assert here.order("apply", moves={"opt.lr": 2.0}).accepted
 
 
-plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
-    max_leaves=4,
-)
+leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+branch = st.lists(leaf, max_size=2) | st.dictionaries(st.text(max_size=4), leaf, max_size=2)
+plain = leaf | branch | st.lists(branch, max_size=2)
 bodies = st.binary(max_size=40) | st.fixed_dictionaries(
     {
         "verb": st.sampled_from([*VERBS, "", "status"]) | plain,

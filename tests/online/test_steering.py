@@ -77,11 +77,9 @@ def test_what_is_no_order_is_refused_and_named(
     assert str(caught.value).startswith(message)
 
 
-plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=4,
-)
+leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+branch = st.lists(leaf, max_size=2) | st.dictionaries(st.text(max_size=5), leaf, max_size=2)
+plain = leaf | branch | st.lists(branch, max_size=2)
 keys = st.sampled_from(["mode", "family", "moves", "changes", "to", "decisions", "x"])
 
 
