@@ -37,7 +37,7 @@ from gptune.online.opening import announce, keep_recipe, opened
 from gptune.online.replay import Score, live_faults, news
 from gptune.online.steering import Steered, by_hand, read_order, steer
 from gptune.online.watch import KnobStatus, Watch
-from gptune.recipe.recorded import Movement, movements_of
+from gptune.recipe.recorded import Movement, own_movements
 from gptune.records import Action, Decision, Point, Proposal, Reason, Request, Told
 from gptune.run_directory.control import Message
 from gptune.run_directory.event_log import EventLog, read_events
@@ -283,7 +283,7 @@ class Session:
     def _past(self) -> Iterator[Movement]:
         """Read every movement so far, once somebody asks."""
         if self.log is not None:
-            yield from movements_of(self.log.directory, self._files)
+            yield from own_movements(self.log.directory, self._files)
 
     def _adopt(self, state: KernelState) -> None:
         """Take a state, and the recipe with what an operator has set of it."""

@@ -8,10 +8,13 @@ import msgspec
 
 from gptune.errors import RecipeError
 from gptune.records import Scalar
-from gptune.run_directory.event_log import effective, read_events
+from gptune.run_directory.event_log import effective, glance, read_events
 from gptune.run_directory.exports import mutations
 from gptune.run_directory.file_system import FileSystem
 from gptune.run_directory.names import EVENTS
+
+
+MOVING = ("applied", "accepted", "rolled_back", "abandoned", "rollback_failed", "rewind")
 
 
 class Movement(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +59,12 @@ def read_movements(path: str | Path) -> tuple[Movement, ...]:
 def movements_of(directory: Path, files: FileSystem | None = None) -> tuple[Movement, ...]:
     """Read the movements of a run's log, the oldest first; superseded ones are left out."""
     rows = mutations(effective(read_events(directory, files)))
+    return tuple(msgspec.convert(row, Movement) for row in rows)
+
+
+def own_movements(directory: Path, files: FileSystem) -> tuple[Movement, ...]:
+    """Read the movements of the run that asks; fast, for training waits for it."""
+    rows = mutations(effective(glance(directory, MOVING, files)))
     return tuple(msgspec.convert(row, Movement) for row in rows)
 
 

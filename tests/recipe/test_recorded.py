@@ -12,19 +12,22 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gptune.errors import EventLogError, RecipeError
+from gptune.events import Moment
 from gptune.recipe.recorded import (
     Movement,
     before_last,
     movements_of,
+    own_movements,
     point_after,
     read_movements,
     together,
 )
 from gptune.records import Scalar
-from gptune.run_directory.event_log import read_events
+from gptune.run_directory.event_log import EventLog, read_events
 from gptune.run_directory.exports import mutations
 from gptune.run_directory.names import EVENTS
 from tests.cli.runs import make_run
+from tests.fakes import MemoryDisk
 from tests.logs import KernelRun, kernel_runs
 
 FAMILIES = ("opt.lr", "loss.aux")
@@ -173,3 +176,18 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / EVENTS).write_bytes(b"{}\n")
     with pytest.raises(EventLogError, match="line 1"):
         read_movements(tmp_path)
+
+
+@given(kernel_runs(), st.integers(0, 10**6))
+def test_the_run_that_asks_reads_the_same_but_for_who_wanted_it(run: KernelRun, where: int) -> None:
+    disk, here = MemoryDisk(), Path("run")
+    log = EventLog(here, disk)
+    for line in run.lines:
+        moment = Moment(
+            decision=line.envelope.decision, step=line.envelope.step, phase=line.envelope.phase
+        )
+        log.append(moment, line.event)
+    if where % 3 == 0 and log.seq:  # some runs were resumed from an older checkpoint
+        log.rewind(where % log.seq, Moment(decision=0, step=0, phase="mid"))
+    whole, own = movements_of(here, disk), own_movements(here, disk)
+    assert [replace(row, source=None) for row in whole] == [replace(r, source=None) for r in own]
