@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gptune.cli.place import run_of, split_run
 from gptune.errors import GptuneError, RunDirectoryError, UsageError
+from gptune.run_directory.names import EVENTS
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -69,7 +70,7 @@ def _add(commands: "Commands", verb: str, what: str, take: Take, *, words: str =
         description=f"{what[0].upper()}{what[1:]}. {HOW}",
     )
     parser.add_argument("words", nargs="*", metavar=words, help="RUN: the newest by default")
-    parser.add_argument("--wait", action="store_true", help="wait for the run's answer")
+    parser.add_argument("--wait", action="store_true", help="wait for the run, and for its answer")
     parser.add_argument(
         "--timeout", type=float, default=PATIENCE, metavar="S", help="wait so long [s] (60)"
     )
@@ -86,11 +87,14 @@ def _order(args: Namespace) -> int:
     arguments = args.take(args)
     if not args.timeout > 0:
         raise UsageError(f"timeout: must be > 0 [s], got {args.timeout!r}; e.g. 60")
+    end = time.monotonic() + args.timeout
+    if args.wait:
+        _wait_for_run(args, end)
     directory, files = run_of(args, args.named), Disk()
     _check_open(directory)
     try:
         ident = control.send(files, directory, args.verb, arguments)
-        answer = _wait(directory, ident, args.timeout) if args.wait else None
+        answer = _wait(directory, ident, end) if args.wait else None
     except OSError as error:
         raise RunDirectoryError(
             f"run directory {str(directory)!r}: cannot be written ({error}); check its permissions"
@@ -121,7 +125,17 @@ def _check_open(directory: Path) -> None:
         )
 
 
-def _wait(directory: Path, ident: str, timeout: float) -> "Answer":
+def _wait_for_run(args: Namespace, end: float) -> None:
+    """Wait for a run that was named and has not begun yet: its process may still be loading."""
+    named = args.named if args.named is not None else args.dir
+    if named is None or (Path(named) / EVENTS).exists():
+        return
+    print(f"gptune: waiting for the run {named} to begin", file=sys.stderr)
+    while time.monotonic() < end and not (Path(named) / EVENTS).exists():
+        time.sleep(GLANCE)
+
+
+def _wait(directory: Path, ident: str, end: float) -> "Answer":
     """Wait for the answer; a command that nobody took in time is taken back.
 
     Raises:
@@ -131,7 +145,7 @@ def _wait(directory: Path, ident: str, timeout: float) -> "Answer":
     from gptune.run_directory.file_system import Disk
     from gptune.run_directory.owner import owner_of
 
-    files, end, taken_back = Disk(), time.monotonic() + timeout, False
+    files, taken_back = Disk(), False
     while True:
         late = owner_of(directory) is None or time.monotonic() > end
         answer = control.read_answer(files, directory, ident)  # after the look at the owner

@@ -13,7 +13,6 @@ from gptune.run_directory.exports import mutations
 from gptune.run_directory.file_system import FileSystem
 from gptune.run_directory.names import EVENTS
 
-
 MOVING = ("applied", "accepted", "rolled_back", "abandoned", "rollback_failed", "rewind")
 
 

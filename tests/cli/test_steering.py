@@ -283,6 +283,30 @@ def test_a_run_that_nobody_owns_is_not_steered(
     assert not (finished / names.COMMANDS).exists()
 
 
+def test_a_run_that_begins_later_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs: list[Live] = []
+    begins = threading.Timer(0.3, lambda: runs.append(Live(tmp_path / "run")))
+    begins.start()
+    try:
+        assert main(["--dir", str(tmp_path / "run"), "disable", "--wait"]) == 0
+    finally:
+        begins.join()
+        runs[0].end()
+    out, err = capsys.readouterr()
+    assert "waiting for the run" in err
+    assert "mode active -> observe" in out
+
+
+def test_a_run_that_never_begins_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--dir", str(tmp_path / "run"), "disable", "--wait", "--timeout", "0.1"]
+    assert main(words) == 2
+    assert "holds no events.jsonl" in capsys.readouterr().err
+
+
 def test_a_command_that_nobody_takes_is_taken_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
