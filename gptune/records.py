@@ -181,6 +181,8 @@ class Reason(StrEnum):
     KEPT_ON_REJECT = "kept_on_reject"
     PINNED = "pinned"
     OPERATOR = "operator"
+    LEFT_REPLAY = "left_replay"
+    RESUMED = "resumed"
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

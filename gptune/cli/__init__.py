@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     for family in _families(words):
         getattr(importlib.import_module(f"gptune.cli.{family}"), f"add_{family}")(commands)
-    parsed = parser.parse_args(words)
     try:
+        parsed = parser.parse_args(words)
         return int(parsed.run(parsed))
     except (GptuneError, ImportError) as error:
         if not isinstance(error, GptuneError) and "gptune-torch[" not in str(error):

@@ -71,6 +71,8 @@ MEANINGS = {
     Reason.KEPT_ON_REJECT: "the recipe keeps what is rejected",
     Reason.PINNED: "an operator had pinned the knob",
     Reason.OPERATOR: "an operator wanted it",
+    Reason.LEFT_REPLAY: "an operator had ended the replay",
+    Reason.RESUMED: "the run was resumed from a checkpoint of another run directory",
 }
 
 

@@ -13,9 +13,10 @@ import torch
 
 from gptune.configs import Recipe, text
 from gptune.errors import RecipeError, RunDirectoryError
-from gptune.events import Moment, Opened
+from gptune.events import Accepted, Applied, Intent, Moment, Opened, Proposed
 from gptune.online.clock import Clock
-from gptune.online.decision import KernelConfig
+from gptune.online.decision import KernelConfig, start_point
+from gptune.records import Change, Point, Reason
 from gptune.run_directory.event_log import EventLog
 from gptune.run_directory.file_system import FileSystem
 from gptune.run_directory.names import DEFAULT_RUNS, EVENTS, RECIPE, RUNS
@@ -61,6 +62,33 @@ def announce(log: EventLog, config: KernelConfig, moment: Moment, *, seed: int) 
             f"run directory {str(log.directory)!r}: cannot be written ({log.failure}); "
             "choose another with run_dir="
         )
+
+
+def carry_over(
+    log: EventLog, config: KernelConfig, moment: Moment, carried: tuple[Point, int]
+) -> None:
+    """Write down where the knobs stand that a checkpoint of another run directory has moved.
+
+    Args:
+        log: The log of this directory, which knows nothing of it.
+        config: The recipe, and the knobs as they were saved.
+        moment: When the checkpoint was made.
+        carried: The moves in force then, and the seed.
+    """
+    point, seed = carried
+    log.append(moment, opened(config, seed, resumed=True))
+    start = start_point(config)
+    changes = tuple(Change(f, start[f], move) for f, move in point.items() if move != start[f])
+    if changes:
+        names = "+".join(change.family for change in changes)
+        ident = f"{moment.decision}:{names}@resumed"
+        values = {
+            change.family: config.knobs[change.family].native(change.new) for change in changes
+        }
+        log.append(moment, Proposed(changes=changes, source="replay"))
+        log.append(moment, Intent(id=ident, changes=changes), durable=True)
+        log.append(moment, Applied(id=ident, changes=changes, read_back=values), durable=True)
+        log.append(moment, Accepted(id=ident, changes=changes, reasons=(Reason.RESUMED,)))
 
 
 def opened(config: KernelConfig, seed: int, *, resumed: bool) -> Opened:

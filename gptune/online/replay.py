@@ -122,8 +122,14 @@ def check_replay(
             f"{nearest(missing[0], knobs) if knobs else 'no knob is attached'}"
         )
     steps = [m.step for m in rows]
-    if steps != sorted(steps) or min(steps, default=0) < 0:
+    if steps != sorted(steps) or min(steps, default=0) < 0 or max(steps, default=0) >= 2**63:
         raise RecipeError("replay: steps must count up from 0; give the rows in their order")
+    for group in together(rows):
+        if len({m.family for m in group}) < len(group):
+            raise RecipeError(
+                f"replay: {group[0].id!r} moves a knob twice at step {group[0].step}; "
+                "give each movement an id of its own"
+            )
     point, checked = dict(start), []
     for row in rows:
         knob, old = knobs[row.family], point[row.family]

@@ -33,7 +33,7 @@ from gptune.online.decision import (
 from gptune.online.desk import Desk
 from gptune.online.foreign import Answer, foreign_call
 from gptune.online.notices import Notices
-from gptune.online.opening import announce, keep_recipe, opened
+from gptune.online.opening import announce, carry_over, keep_recipe, opened
 from gptune.online.replay import Score, live_faults, news
 from gptune.online.steering import Steered, by_hand, read_order, steer
 from gptune.online.watch import KnobStatus, Watch
@@ -188,15 +188,17 @@ class Session:
     def play(self) -> None:
         """Make the recorded changes that are due."""
         for group in self.score.due(self.steps):
-            if self.log is None or self.state.mode is not Mode.REPLAY:
-                continue
             moves = news(group, self.state.point)
+            if self.log is None or not moves:
+                continue
             faults = live_faults(group, self.config.knobs, self.state.point, self.state.safety)
+            if self.state.mode is not Mode.REPLAY:
+                faults = (Reason.LEFT_REPLAY,)
             if faults:
                 said = f"{', '.join(moves)} is not moved as recorded at step {self.steps}"
                 self.log.append(self.now(), Blocked(reasons=faults, message=said))
                 self.say(f"{said}: {', '.join(faults)}")
-            elif moves:
+            else:
                 self.move(moves, source="replay", tag=f"replay-{self.log.seq}")
 
     def next_look(self) -> int:
@@ -322,8 +324,10 @@ class Session:
             kernel, _ = leave(self.base, kernel, read.steps, Reason.LEFT_ACTIVE)
         hands = {f: Hand(h.actuator, read.knobs[f]) for f, h in self.hands.items()}
         self._saved = put_values(kernel, hands)
-        if log is not None and read.log is not None and is_ours:
+        if log is not None and is_ours and read.log is not None:
             log.rewind(read.log.seq, moment)
+        elif log is not None:
+            carry_over(log, replace(self.base, knobs=read.knobs), moment, (kernel.point, read.seed))
         self.hands = hands
         self.base = replace(self.base, knobs=read.knobs)
         self._adopt(replace(kernel, mode=Mode.OFF if own is Mode.OFF else kernel.mode))

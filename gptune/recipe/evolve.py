@@ -20,6 +20,7 @@ from gptune.run_directory.event_log import read_events
 from gptune.run_directory.names import EVENTS
 from gptune.run_directory.summary import summarize, to_plain
 
+HIGHEST = 700.0  # logarithm of a move; beyond lies infinity
 REACH = 3.0  # spreads of the accepted moves that the bounds shall hold
 
 Source = Mapping[str, Any] | str | Path
@@ -110,6 +111,8 @@ class Accepted(Struct, frozen=True, kw_only=True):
     scale: str | None = None
 
     def __post_init__(self) -> None:
+        if not 0 <= self.accepted < 2**53:
+            raise ValueError("accepted must be a count")
         for name, number in (("mean", self.mean), ("spread", self.spread), ("last", self.last)):
             if number is not None and not math.isfinite(number):
                 raise ValueError(f"{name} must be finite, got {number!r}")
@@ -159,12 +162,13 @@ def _kept(
     for phase, told in run.get(family, {}).items():
         is_log = mutation.mode == "mult"
         fits = told.scale in (None, "log" if is_log else "linear") and phase in phases
+        fits = fits and told.accepted > 0
         if fits and told.mean is not None and (told.mean > 0 or not is_log):
             mean, spread = _place(mutation, told.mean), max(0.0, told.spread or 0.0)
             usable = told.last is not None and (told.last > 0 or not is_log)
             goal = _place(mutation, told.last) if usable and told.last is not None else mean
-            count = max(1, told.accepted)
-            found.append(Kept(phase=phase, mean=mean, spread=spread, goal=goal, count=count))
+            many = told.accepted
+            found.append(Kept(phase=phase, mean=mean, spread=spread, goal=goal, count=many))
     return tuple(found)
 
 
@@ -174,7 +178,8 @@ def _place(mutation: Mutation, move: float) -> float:
 
 def _move(mutation: Mutation, place: float) -> float:
     """Give the move at a place; rounded, for a recipe is read by people."""
-    return float(f"{math.exp(place) if mutation.mode == 'mult' else place:.6g}")
+    move = math.exp(min(place, HIGHEST)) if mutation.mode == "mult" else place
+    return float(f"{move:.6g}")
 
 
 def _evolved(
@@ -247,7 +252,8 @@ def _bounds(
     if mutation.mode == "set":  # what is in force at attach must stay inside, and is not known
         return mutation.bounds
     inner = (_move(mutation, low), _move(mutation, high))
-    return max(inner[0], mutation.bounds[0]), min(inner[1], mutation.bounds[1])
+    made = max(inner[0], mutation.bounds[0]), min(inner[1], mutation.bounds[1])
+    return made if made[0] < made[1] else mutation.bounds  # so narrow that rounding closes them
 
 
 def _explain(

@@ -36,10 +36,15 @@ def export_recipe(directory: Path) -> Recipe:
         event = line.event
         if isinstance(event, Command) and event.accepted and event.verb == "set":
             recipe = override(recipe, event.arguments["changes"])
+    told = {family: msgspec.convert(knob, Knob) for family, knob in opened.knobs.items()}
+    choices = {family for family, knob in told.items() if isinstance(knob.space, Categorical)}
     ends = _phase_ends(lines)
 
     def centered(group: str, mutations: Mapping[str, Mutation]) -> dict[str, Mutation]:
-        return {name: _centered(m, f"{group}.{name}", ends) for name, m in mutations.items()}
+        return {
+            name: m if f"{group}.{name}" in choices else _centered(m, f"{group}.{name}", ends)
+            for name, m in mutations.items()
+        }
 
     groups = {
         group: Group(

@@ -11,9 +11,11 @@ import gptune
 from gptune.cli import main
 from gptune.errors import GptuneError, RecipeError, StateError
 from gptune.events import Blocked, Rewind
+from gptune.recipe.recorded import read_movements
 from gptune.run_directory import control, names
 from gptune.run_directory.event_log import read_events
 from gptune.run_directory.file_system import Disk
+from gptune.run_directory.summary import summarize
 from tests.doubles import FakeKnob
 
 MOVES: dict[str, Any] = {"bounds": [0.1, 10.0], "max_step": 2.0, "cooldown": 0}
@@ -235,3 +237,56 @@ def test_a_deep_line_is_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for verb in (["log"], ["explain", "1"], ["export", "--mutations"], ["status"]):
         assert main(["--dir", str(run), *verb]) == 2
         assert "gptune: " in capsys.readouterr().err
+
+
+def test_a_run_resumed_elsewhere_says_where_its_knobs_stood(tmp_path: Path) -> None:
+    calm = {**RECIPE, "search": {"algorithm": "none"}}
+
+    def order(run: str, move: float, tuner: gptune.Tuner) -> None:
+        control.send(Disk(), tmp_path / run, "apply", {"moves": {"loss.aux": move}})
+        tuner.report({"val/loss": 1.0})
+
+    with gptune.Tuner([FakeKnob("loss.aux")], recipe=calm, run_dir=tmp_path / "one") as first:
+        order("one", 4.0, first)
+        state = first.state_dict()
+    knob = FakeKnob("loss.aux")
+    with gptune.Tuner([knob], recipe=calm, run_dir=tmp_path / "two") as second:
+        second.load_state_dict(state)
+        assert knob.value == second.values["loss.aux"] == 4.0
+        order("two", 2.5, second)
+    rows = read_movements(tmp_path / "two")
+    assert [(row.old, row.new) for row in rows] == [(1.0, 4.0), (4.0, 2.5)]
+    summary = summarize(read_events(tmp_path / "two"))
+    assert (summary.point, summary.judged) == ({"loss.aux": 2.5}, 0)
+    with replaying_of(tmp_path, "two", again := FakeKnob("loss.aux")) as third:
+        third.step()
+        assert again.value == 2.5
+
+
+def replaying_of(tmp_path: Path, run: str, knob: FakeKnob) -> gptune.Tuner:
+    return gptune.Tuner(
+        [knob], recipe=RECIPE, run_dir=tmp_path / "again", mode="replay", replay=tmp_path / run
+    )
+
+
+def test_reading_what_is_no_file_leaves_no_handle_open(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        with pytest.raises(OSError, match="is not a file"):
+            Disk().read(tmp_path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_falls_due_while_a_replay_is_off_is_written_down(tmp_path: Path) -> None:
+    recorded(tmp_path / "one")
+    with replaying(tmp_path, FakeKnob("loss.aux")) as tuner:
+        tuner.set_mode("observe")
+        for _ in range(40):
+            tuner.step()
+    reasons = [
+        reason
+        for line in read_events(tmp_path / "two")
+        if isinstance(line.event, Blocked)
+        for reason in line.event.reasons
+    ]
+    assert "left_replay" in reasons

@@ -127,6 +127,8 @@ WRONG: list[tuple[list[Movement], str]] = [
     ([moved(1, "m.kind", "a")], "(no change)"),
     ([moved(2), moved(1, new=1.0)], "steps must count up from 0"),
     ([moved(-1)], "steps must count up from 0"),
+    ([moved(2**63)], "steps must count up from 0"),
+    ([moved(1), moved(1, new=3.0, old=2.0)], "moves a knob twice at step 1"),
 ]
 
 
@@ -142,7 +144,7 @@ def test_what_a_run_may_have_done_is_let_through() -> None:
     check_replay(
         [
             moved(0, new=2.0),
-            moved(0, new=9.0, old=2.0, source="human"),
+            moved(0, new=9.0, old=2.0, source="human", id="0:opt.lr@a"),
             moved(3, new=1.5, old=9.0, source="replay"),
             moved(3, new=9.0, old=1.5, status="rolled_back"),
             moved(4, "m.size", 5),

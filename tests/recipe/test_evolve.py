@@ -277,3 +277,21 @@ def test_real_runs_are_learnt_from_and_the_result_tunes_the_next(tmp_path: Path)
         assert tuner.recipe == recipe
     with pytest.raises(RecipeError, match=r"^summaries\[1\]: '.*none' holds no events\.jsonl"):
         evolve_recipe(Recipe(), [tmp_path / "0", tmp_path / "none"])
+
+
+@pytest.mark.parametrize("count", [-3, 10**400, 1.5])
+def test_a_count_that_is_none_is_refused(count: Any) -> None:
+    entry = {"mid": told() | {"accepted": count}}
+    with pytest.raises(RecipeError, match=r"families\.opt\.lr\.mid: "):
+        evolve_recipe(Recipe(), [summary(entry)])
+
+
+def test_nothing_accepted_is_no_evidence() -> None:
+    assert evolve_recipe(Recipe(), [summary({"mid": told() | {"accepted": 0}})]) == Recipe()
+
+
+def test_bounds_that_rounding_would_close_stay_as_they_are() -> None:
+    tight = Mutation(mode="delta", bounds=(-1e-9, 1.0), max_step=1e-12)
+    made = learnt(tight, {"mid": told(0.0, 0.0)}, alpha=1.0)
+    assert made.bounds is not None
+    assert made.bounds[0] < made.bounds[1]
