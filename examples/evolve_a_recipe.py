@@ -22,7 +22,7 @@ from gptune.events import Observed
 from gptune.run_directory.event_log import read_events
 
 STEPS = 300
-LEARNING, FRESH = range(5), range(100, 103)  # seeds
+RUNS, FRESH = 5, (100, 101, 102)  # runs to learn from, with seeds from 0; fresh seeds
 
 
 def tune(recipe: Path, seed: int, steps: int, run_dir: Path) -> tuple[Path, float]:
@@ -57,20 +57,22 @@ def main(arguments: Sequence[str] | None = None) -> list[tuple[int, int | None, 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, help="where runs and recipes go (default: nowhere)")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"steps a run ({STEPS})")
-    parser.add_argument("--runs", type=int, default=len(LEARNING), help="runs to learn from (5)")
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"runs to learn from ({RUNS})")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first of them (0)")
+    parser.add_argument("--fresh", type=int, nargs="+", default=FRESH, help="seeds to compare on")
     args = parser.parse_args(arguments)
     console, rows = Console(), []
     with place(args.out) as root:
         base, evolved = root / "base.yaml", root / "evolved.yaml"
         gptune.Recipe().save(base)
         runs = []
-        for seed in range(args.runs):
-            console.print(f"learning: run {seed + 1} of {args.runs}", highlight=False)
+        for seed in range(args.first, args.first + args.runs):
+            console.print(f"learning from seed {seed}", highlight=False)
             runs.append(tune(base, seed, args.steps, root / f"learn-{seed}")[0])
         gptune.evolve_recipe(gptune.Recipe.load(base), runs).save(evolved)
         learnt = gptune.Recipe.load(evolved).mutations()["opt.lr"]
         console.print(f"prior_center {learnt.prior_center}, bounds {learnt.bounds}")
-        for seed in FRESH:
+        for seed in args.fresh:
             before, goal = tune(base, seed, args.steps, root / f"base-{seed}")
             after, _ = tune(evolved, seed, args.steps, root / f"evolved-{seed}")
             rows.append((seed, steps_to(goal, before), steps_to(goal, after)))
