@@ -239,11 +239,10 @@ def _pin(config: KernelConfig, state: KernelState, order: Pin | Unpin) -> Steere
         safety = gate.unpin(state.safety, family)
         was = "pinned" if family in state.safety.pinned else "not pinned"
         return Steered(message=f"{family} {was} -> not pinned", safety=safety)
-    pending = state.pending
-    moves = {change.family: change.old for change in pending.changes} if pending else {}
-    at = moves.get(family, state.point[family])
+    before = _before(state)
+    at = before.get(family, state.point[family])
     safety = gate.pin(state.safety, family)
-    ends = Action.REJECTED if family in moves else None
+    ends = Action.REJECTED if family in before else None
     return Steered(message=f"{family} -> pinned at {show(at)}", ends=ends, safety=safety)
 
 
@@ -306,7 +305,6 @@ def _why_not(config: KernelConfig, moves: Point, point: Point, faults: tuple[Rea
 def _rollback(
     config: KernelConfig, state: KernelState, order: Rollback, past: Iterable[Movement]
 ) -> Steered:
-    rows = tuple(past)
     if order.to is not None and not 0 <= order.to <= state.decision:
         raise UsageError(
             f"to: must be a decision from 0 to {state.decision}, got {order.to}; "
@@ -314,7 +312,7 @@ def _rollback(
         )
     if order.to is None and state.pending is not None:
         return Steered(message=_way_back(state), ends=Action.REJECTED)
-    target = before_last(rows) if order.to is None else point_after(rows, order.to)
+    target = before_last(past) if order.to is None else point_after(past, order.to)
     point = {**state.point, **_before(state)}
     moves = {f: m for f, m in target.items() if f in config.knobs and m != point[f]}
     if not moves:

@@ -51,10 +51,9 @@ def evolve_recipe(base: Recipe, summaries: Iterable[Source], alpha: float = 0.3)
     + (1 - w) goal`` with ``w = (1 - alpha) ** n``, where goal is the move that was accepted last; a
     phase that accepted none borrows from the others. Each bound goes by ``alpha`` to where it holds
     all that was accepted, three spreads and one ``max_step`` more; it may widen again, never beyond
-    the base's own. What
-    a run accepted of a knob on another scale, or in a phase that the base has not, is left out.
-    ``max_step`` widens, if need be, until one move reaches the centers, where the next run's first
-    proposals lie.
+    the base's own. ``max_step`` widens, if need be, until one move reaches the centers, where the
+    next run's first proposals lie, but at most to its square. What a run accepted of a knob on
+    another scale, or in a phase that the base has not, is left out.
 
     Args:
         base: The recipe that the runs were made with, or one that is like it.

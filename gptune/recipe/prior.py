@@ -6,10 +6,11 @@ from pathlib import Path
 from gptune.configs import Knob
 from gptune.errors import RecipeError
 from gptune.events import Line, Opened
-from gptune.records import Categorical, Integer, Observation, Scalar
+from gptune.records import Observation, Scalar
 from gptune.run_directory.event_log import effective, read_events
 from gptune.run_directory.exports import observations
 from gptune.run_directory.names import EVENTS
+from gptune.safety.blockers import place_faults
 
 
 def prior_observations(
@@ -70,12 +71,4 @@ def _modes(lines: Iterable[Line]) -> dict[str, str]:
 
 
 def _fits(point: Mapping[str, Scalar], knobs: Mapping[str, Knob]) -> bool:
-    return all(_allows(knob, point[family]) for family, knob in knobs.items())
-
-
-def _allows(knob: Knob, move: Scalar) -> bool:
-    space = knob.space
-    if isinstance(space, Categorical):
-        return move in space.choices
-    kind = int if isinstance(space, Integer) else float
-    return isinstance(move, kind) and space.low <= move <= space.high
+    return not any(place_faults(knob, point[family]) for family, knob in knobs.items())

@@ -84,12 +84,12 @@ def test_a_choice_that_is_not_offered_any_more_is_left_out() -> None:
         family="m.kind", mutation=Mutation(mode="set"), space=Categorical(("a", "b")), base="a"
     )
     size = replace(kind, space=Integer(1, 9))
-    assert room._allows(kind, "b")
-    assert not room._allows(kind, "c")
-    assert room._allows(size, 3)
-    assert not room._allows(size, 3.0)
-    assert not room._allows(size, 10)
-    assert not room._allows(LR, "much")
+    assert room._fits({"knob": "b"}, {"knob": kind})
+    assert not room._fits({"knob": "c"}, {"knob": kind})
+    assert room._fits({"knob": 3}, {"knob": size})
+    assert not room._fits({"knob": 3.0}, {"knob": size})
+    assert not room._fits({"knob": 10}, {"knob": size})
+    assert not room._fits({"knob": "much"}, {"knob": LR})
 
 
 def test_values_of_any_size_are_read(tmp_path: Path) -> None:
