@@ -1,17 +1,19 @@
 """The overhead benchmark measures what it says; how fast that is, is not tested here."""
 
+import contextlib
 import gc
+import io
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from examples.benchmarks.overhead import __main__ as overhead
-from examples.benchmarks.overhead import clock
+from examples.benchmarks.overhead import clock, snapshots
 from examples.benchmarks.overhead.__main__ import MEANINGS, Report, measure
 from examples.benchmarks.overhead.clock import Effort
 from examples.benchmarks.overhead.measures import (
@@ -45,10 +47,38 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The command, run once: what it returned, measured, printed, and where it wrote."""
+
+    code: int
+    report: Report
+    printed: str
+    file: Path
+
+
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    effort = replace(TINY, repeats=9, calls=40)
-    return measure(tmp_path_factory.mktemp("overhead"), effort, 0)
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    place, seen, out = tmp_path_factory.mktemp("overhead"), list[Report](), io.StringIO()
+
+    def watched(directory: Path, effort: Effort, seed: int) -> Report:
+        seen.append(measure(directory, effort, seed))
+        return seen[-1]
+
+    file = place / "figures.json"
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setattr(overhead, "QUICK", replace(TINY, repeats=9, calls=40))
+        patch.setattr(overhead, "measure", watched)
+        patch.setattr(snapshots, "LARGE", 128)  # its size matters to what is measured alone
+        patch.setenv("COLUMNS", "160")
+        code = overhead.main(["--quick", "--json", str(file), "--directory", str(place)])
+    (report,) = seen
+    return Run(code, report, out.getvalue(), file)
+
+
+@pytest.fixture(scope="module")
+def report(run: Run) -> Report:
+    return run.report
 
 
 def test_every_figure_is_there_and_positive(report: Report) -> None:
@@ -113,17 +143,11 @@ def test_turns_are_paired_and_the_collector_is_put_back() -> None:
     assert clock.paired_difference([1.0, 10.0, 100.0], [3.0, 11.0, 107.0]) == 2.0
 
 
-def test_the_command_prints_a_table_writes_its_file_and_cleans_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(overhead, "QUICK", TINY)
-    monkeypatch.setenv("COLUMNS", "160")
-    file = tmp_path / "figures.json"
-    assert overhead.main(["--quick", "--json", str(file), "--directory", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert all(name in printed for name in [*FIGURES, "bare_step_us"])
-    assert list(json.loads(file.read_text())["figures"]) == FIGURES
-    assert list(tmp_path.iterdir()) == [file]
+def test_the_command_prints_a_table_writes_its_file_and_cleans_up(run: Run) -> None:
+    assert run.code == 0
+    assert all(name in run.printed for name in [*FIGURES, "bare_step_us"])
+    assert list(json.loads(run.file.read_text())["figures"]) == FIGURES
+    assert list(run.file.parent.iterdir()) == [run.file]
 
 
 def test_hooks_add_no_graph_to_a_compiled_step(report: Report) -> None:

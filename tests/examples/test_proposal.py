@@ -69,14 +69,14 @@ def test_only_the_noisy_problem_is_told_with_noise() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # the rivals' own
 @pytest.mark.parametrize("method", HERE_TOO)
-@pytest.mark.parametrize("task", ["branin", "mixed6"])
+@pytest.mark.parametrize(("task", "count"), [("branin", 12), ("mixed6", 24)])
 def test_every_method_runs_and_its_trace_never_rises(
-    method: str, task: str, monkeypatch: pytest.MonkeyPatch
+    method: str, task: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(regret, "EVALUATIONS", 24)  # one model at least, for all
-    monkeypatch.setattr(rivals, "STARTUP", 18)
+    monkeypatch.setattr(regret, "EVALUATIONS", count)  # one model at least, for all
+    monkeypatch.setattr(rivals, "STARTUP", count - 2)
     row = regret.run(Job(method, "1", task, 0))
-    assert len(row.trace) == 24
+    assert len(row.trace) == count
     assert row.trace == sorted(row.trace, reverse=True)
     assert row.seconds >= 0
     if method in ("gptune", "random"):
@@ -84,7 +84,10 @@ def test_every_method_runs_and_its_trace_never_rises(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_latencies_are_measured_on_the_same_points_step_by_step() -> None:
+def test_latencies_are_measured_on_the_same_points_step_by_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(latency, "STEPS", 4)
     for one in latency.measure("d2_n10", 0, ["gptune", "stock_botorch"]):
         assert len(one.steps) == latency.STEPS
         assert min(one.steps) > 0
@@ -205,6 +208,9 @@ def test_the_command_prints_tables_and_writes_the_figures_that_the_project_watch
     # The rival that the suite does not install is played by one that it does.
     monkeypatch.setitem(latency.METHODS, "optuna_gp", rivals.StockBotorch)
     monkeypatch.setattr(latency, "CASES", {"d2_n10": latency.CASES["d2_n10"]})
+    monkeypatch.setattr(latency, "STEPS", 3)
+    monkeypatch.setattr(regret, "EVALUATIONS", 16)
+    monkeypatch.setattr(drift, "STEPS", 20)
     file = tmp_path / "figures.json"
     assert command.main(["--quick", "--json", str(file)]) == 0
     written = json.loads(file.read_text())
