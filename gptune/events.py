@@ -177,11 +177,31 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
 
 
 class LookAhead(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="look_ahead"):
-    """Calibration or the guard tried some arms from one snapshot."""
+    """Calibration or the guard tries learning rates from one snapshot, and goes back to it.
 
-    arms: dict[str, float]
+    Written before the first trial, with no arms and nothing chosen, and again at the end.
+
+    Attributes:
+        arms: Multiplier -> the objective at the end of its arm, as reported.
+        chosen: The multiplier that goes on.
+        steps: Steps thrown away [steps].
+        purpose: calibration | guard.
+        low: The lowest multiplier that may be tried.
+        high: The highest one.
+        turn: The multiplier at which the gradient no longer points against the last update.
+        blow_up: The multiplier at which the training loss blew up.
+        stopped: Why it was ended before its end.
+    """
+
+    arms: dict[str, float | Raw]
     chosen: str
     steps: int
+    purpose: str = ""
+    low: float | None = None
+    high: float | None = None
+    turn: float | None = None
+    blow_up: float | None = None
+    stopped: str = ""
 
 
 class ModeChanged(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="mode"):

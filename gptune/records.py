@@ -183,6 +183,12 @@ class Reason(StrEnum):
     OPERATOR = "operator"
     LEFT_REPLAY = "left_replay"
     RESUMED = "resumed"
+    LOOK_AHEAD = "look_ahead"
+    SPIKE = "spike"
+    DIVERGENCE = "divergence"
+    STATE_NOT_FINITE = "state_not_finite"
+    RESTORED = "restored"
+    MEASURED = "measured"
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

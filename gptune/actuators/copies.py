@@ -6,7 +6,7 @@ that compiled and captured code, which knows tensors by their address, stays val
 
 import copy
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -70,6 +70,26 @@ def store(parted: Copy, into: Copy | None = None) -> Copy:
 def size(live: Any) -> int:
     """Say how large a copy of nested state would be [bytes]."""
     return split(live).nbytes
+
+
+def are_finite(tensors: Sequence[Tensor]) -> bool:
+    """Say whether all numbers in tensors are finite; one wait for each device."""
+    return _hold_for_all(torch.isfinite, tensors)
+
+
+def hold_nan(tensors: Sequence[Tensor]) -> bool:
+    """Say whether there is a NaN in tensors; one wait for each device."""
+    return not _hold_for_all(lambda tensor: ~torch.isnan(tensor), tensors)
+
+
+def _hold_for_all(test: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> bool:
+    """Say whether every number of the floating tensors passes a test."""
+    answers: dict[torch.device, list[Tensor]] = {}
+    for tensor in tensors:
+        can_differ = tensor.is_floating_point() or tensor.is_complex()
+        if can_differ and tensor.numel() and tensor.layout == torch.strided:
+            answers.setdefault(tensor.device, []).append(test(tensor.detach()).all())
+    return all(bool(torch.stack(found).all()) for found in answers.values())
 
 
 def put(saved: Copy, live: Any, *, only_home: bool = False) -> Any:

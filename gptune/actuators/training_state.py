@@ -42,7 +42,8 @@ from gptune.errors import ActuatorError, StateError
 
 MB = 10**6
 LOOSE = "(optimizers)"  # where parameters stand that an optimizer trains and no module holds
-SLOTS = ("last", "best")  # the ring: the newest good state, and the best
+RING = ("last", "best")  # the newest good state, and the best
+SLOTS = (*RING, "origin", "ahead")  # and what a look ahead starts from, and would go on with
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +128,10 @@ class TrainingState:
         return tuple(self._snapshots)
 
     def save(self, slot: str = "last") -> None:
-        """Copy the state into a slot of the ring; what was there before is written over.
+        """Copy the state into a slot; what was there before is written over.
 
         Args:
-            slot: ``last`` or ``best``.
+            slot: ``last`` or ``best``; ``origin`` and ``ahead`` serve a look ahead.
 
         Raises:
             StateError: If the snapshots would exceed the budget, or the model was never run;
@@ -153,7 +154,7 @@ class TrainingState:
         the model, and are read back.
 
         Args:
-            slot: ``last`` or ``best``.
+            slot: One that `save` filled.
             knobs: The actuators at work.
 
         Raises:
@@ -174,9 +175,19 @@ class TrainingState:
         if lost:
             raise ActuatorError(f"restore: {', '.join(lost)} did not keep the value in force")
 
-    def forget(self) -> None:
-        """Give the memory of all snapshots back."""
-        self._snapshots.clear()
+    def is_sound(self) -> bool:
+        """Say whether parameters, buffers and optimizers are finite; waits for the device.
+
+        An infinite number in a buffer may be meant so (a mask, a bound): there only NaN counts.
+        """
+        parameters, modules, optimizers, _ = map(copies.split, self._live())
+        learnt = (*parameters.tensors, *optimizers.tensors)
+        return copies.are_finite(learnt) and not copies.hold_nan(modules.tensors)
+
+    def forget(self, slots: Iterable[str] = SLOTS) -> None:
+        """Give the memory of snapshots back."""
+        for slot in slots:
+            self._snapshots.pop(slot, None)
 
     def state_dict(self) -> dict[str, Any]:
         """Give everything that a new process needs, the scheduler and all chance included.

@@ -73,6 +73,12 @@ MEANINGS = {
     Reason.OPERATOR: "an operator wanted it",
     Reason.LEFT_REPLAY: "an operator had ended the replay",
     Reason.RESUMED: "the run was resumed from a checkpoint of another run directory",
+    Reason.LOOK_AHEAD: "a look ahead was trying learning rates",
+    Reason.SPIKE: "the metric fell far below all that was measured before",
+    Reason.DIVERGENCE: "most of the progress since the start was lost",
+    Reason.STATE_NOT_FINITE: "the model or its optimizer held a number that is not finite",
+    Reason.RESTORED: "the training state was put back",
+    Reason.MEASURED: "a look ahead found it best",
 }
 
 

@@ -216,13 +216,14 @@ class Safety(Struct, frozen=True, kw_only=True):
 
 
 class Guard(Struct, frozen=True, kw_only=True):
-    """Restoring the training state. Read and kept now; acts from mode guard on.
+    """Restoring the training state when a run goes wrong, in modes guard and active.
 
     Attributes:
-        spike: How far above its forecast the training loss may jump [MADs of residuals].
+        enabled: Whether it watches; it needs ``model``.
+        spike: How far the objective may fall below its forecast [MADs of residuals].
         lost_progress: Fraction of the progress since the start that may be lost [fraction].
-        snapshots: How many training states are kept.
-        budget_mb: Most memory for them [MB]; ``None`` = no limit.
+        snapshots: 1 = keep the newest good training state; 2 and more = the best one too.
+        budget_mb: Most memory for snapshots [MB]; ``None`` = no limit.
         max_restores: Restores before the guard gives up.
     """
 
@@ -249,15 +250,18 @@ class Guard(Struct, frozen=True, kw_only=True):
 
 
 class Calibration(Struct, frozen=True, kw_only=True):
-    """Finding the learning rate at the start. Read and kept now; acts from a later version on.
+    """Finding the learning rate at the start of the run, in mode active.
 
     Attributes:
         enabled: auto = on when model, evaluate and total_steps were given.
-        budget: Most of the run that it may take [fraction].
+        budget: Most of the run that it may throw away [fraction].
+        method: ramp = raise the rate until training gives way, then check what that tells; race =
+            train with lower and higher rates from one start, and go on with the best.
     """
 
     enabled: bool | Literal["auto"] = "auto"
     budget: float = 0.1
+    method: Literal["ramp", "race"] = "ramp"
 
     def __post_init__(self) -> None:
         need(0 < self.budget < 1, "budget", "must lie in (0, 1)", self.budget, do="e.g. 0.1")

@@ -74,10 +74,10 @@ def read_checkpoint(state: Mapping[str, Any], config: KernelConfig) -> Checkpoin
             f"state_dict: was made with another recipe ({_first_difference(theirs, recipe)}); "
             "resume with the recipe of the run, or start a new run_dir"
         )
-    if min(read.steps, read.kernel.decision) < 0 or read.kernel.mode is Mode.GUARD:
+    if min(read.steps, read.kernel.decision) < 0:
         raise StateError(
-            f"state_dict: counts {read.steps} steps and {read.kernel.decision} decisions in mode "
-            f"{read.kernel.mode.value!r}, which no run can; pass the object that was saved"
+            f"state_dict: counts {read.steps} steps and {read.kernel.decision} decisions, which "
+            "no run can; pass the object that was saved"
         )
     if read.kernel.mode is Mode.REPLAY and recipe.mode is Mode.ACTIVE:
         raise StateError(

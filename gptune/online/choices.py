@@ -14,7 +14,6 @@ from gptune.records import Categorical, Float, Integer, Parameter
 Space = Mapping[str, tuple[float, float] | Parameter]
 
 DIRECTIONS = {"minimize": "min", "maximize": "max", "min": "min", "max": "max"}
-LATER = (Mode.GUARD,)  # in the schema, not yet built
 
 
 def make_recipe(
@@ -46,13 +45,7 @@ def make_recipe(
             "recipe: the run directory holds a recipe.yaml that says something else; leave "
             "recipe= and its shorthands out, or remove the file, or choose another run_dir"
         )
-    made = replace(made, mode=parse_mode(mode)) if mode is not None else made
-    if made.mode in LATER:
-        raise RecipeError(
-            f"mode: {made.mode.value!r} is not available yet; "
-            "use off, observe, suggest, active or replay"
-        )
-    return made
+    return replace(made, mode=parse_mode(mode)) if mode is not None else made
 
 
 def _chosen(
@@ -76,7 +69,7 @@ def parse_mode(mode: str) -> Mode:
     """Read a mode.
 
     Raises:
-        RecipeError: If it is unknown or not available yet.
+        RecipeError: If it is unknown.
     """
     try:
         return Mode(mode)

@@ -1,6 +1,6 @@
 """One run in motion: the kernel's memory, the hands and the log. Plans come in, deeds go out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -9,7 +9,7 @@ from gptune.configs import Mode
 from gptune.configs.overrides import override
 from gptune.core.proposer import Proposer
 from gptune.errors import GptuneError
-from gptune.events import Blocked, Closed, Command, KnobReading, ModeChanged, Moment, Paused
+from gptune.events import Blocked, Closed, KnobReading, ModeChanged, Moment, Paused
 from gptune.online import setup
 from gptune.online.asking import consult
 from gptune.online.bulletin import Bulletin
@@ -35,17 +35,27 @@ from gptune.online.foreign import Answer, foreign_call
 from gptune.online.notices import Notices
 from gptune.online.opening import announce, carry_over, keep_recipe, opened
 from gptune.online.replay import Score, live_faults, news
-from gptune.online.steering import Steered, by_hand, read_order, steer
+from gptune.online.steering import by_hand
 from gptune.online.watch import KnobStatus, Watch
-from gptune.recipe.recorded import Movement, own_movements
-from gptune.records import Action, Decision, Point, Proposal, Reason, Request, Told
-from gptune.run_directory.control import Message
+from gptune.records import Action, Decision, Point, Proposal, Reason, Request, Scalar, Told
 from gptune.run_directory.event_log import EventLog, read_events
 from gptune.run_directory.file_system import FileSystem
 
 POLL = 64  # steps between two looks for commands, beside those at decisions [steps]
 
-WIDTH = {Mode.OFF: 0, Mode.OBSERVE: 1, Mode.SUGGEST: 2, Mode.ACTIVE: 3, Mode.REPLAY: 3}
+WIDTH = {
+    Mode.OFF: 0,
+    Mode.OBSERVE: 1,
+    Mode.SUGGEST: 2,
+    Mode.GUARD: 3,
+    Mode.ACTIVE: 4,
+    Mode.REPLAY: 4,
+}
+
+
+def _nothing_runs(why: str) -> None:
+    """Do nothing: no look ahead is at work."""
+
 
 MakeProposer = Callable[[KernelConfig, int], Proposer | None]
 
@@ -79,20 +89,23 @@ class Session:
         self.waits_for_state = self.closed = False
         self.say = Notices().say
         self.caught: list[Exception] = []
+        self.trial: Callable[[], Point] = dict  # moves that a look ahead has in force
+        self.symptom: Reason | None = None  # what the guard saw at the last decision
+        self.interrupt: Callable[[str], None] = _nothing_runs
         self._make_proposer = make_proposer
-        self._files = files
+        self.files = files
         self._proposer = make_proposer(config, seed)
         self._saved: dict[str, Saved] = {}
         self._watch = Watch(self.say)
-        self._desk: Desk | None = None
+        self.desk: Desk | None = None
         self._bulletin: Bulletin | None = None
 
     # life -------------------------------------------------------------------------------------
 
     def start(self, log: EventLog) -> None:
         """Say what will be tuned, and watch the optimizer; the log is given back on an error."""
-        past = read_events(log.directory, self._files) if log.was_used else []
-        self._bulletin = Bulletin(self._files, log.directory, past, self.say)
+        past = read_events(log.directory, self.files) if log.was_used else []
+        self._bulletin = Bulletin(self.files, log.directory, past, self.say)
         log.listen = self._bulletin.hear
         try:
             announce(log, self.config, self.now(), seed=self.seed)
@@ -102,22 +115,27 @@ class Session:
             log.close()
             raise
         self.log, self.waits_for_state = log, log.was_used
-        self._desk = Desk(self._files, log.directory, past, self.say)
-        complaint = keep_recipe(log, self._files, self.base.recipe)
+        self.desk = Desk(self.files, log.directory, past, self.say)
+        complaint = keep_recipe(log, self.files, self.base.recipe)
         if complaint:
             self.say(complaint)
         if not self.hands:
             self.say("no knob is attached, so nothing will be tuned, only observed")
         self.publish()
 
-    def close(self) -> None:
-        """Put back what is unjudged, remove all hooks, give the run directory back."""
+    def close(self, last: Callable[[], None]) -> None:
+        """Put back what is unjudged, remove all hooks, give the run directory back.
+
+        Args:
+            last: Done when nothing changes any more, and the log is still open.
+        """
         if self.closed:
             return
+        self.interrupt("the run was closed")
         if self.log is not None and not self.waits_for_state:
             self.resolve(Reason.CLOSED)
             self.closed = True
-            self.serve()  # nothing is done any more: who waits for an answer shall not wait in vain
+            last()
             self.log.append(self.now(), Closed(decisions=self.state.decision), durable=True)
         self.closed = True
         foreign_call(lambda: setup.release(self.hands))
@@ -130,6 +148,7 @@ class Session:
         old, outcome = self.state.mode, Outcome()
         if self.closed or new is old:
             return outcome
+        self.interrupt(f"the mode was changed to {new.value}")
         if old is Mode.ACTIVE:
             outcome = self.resolve(Reason.LEFT_ACTIVE)
         self.state = replace(self.state, mode=new)
@@ -145,7 +164,7 @@ class Session:
         self.hands.update(added)
         knobs = {**self.config.knobs, **{name: hand.knob for name, hand in added.items()}}
         self.base = replace(self.base, knobs=knobs)
-        self._adopt(self.state)
+        self.adopt(self.state)
         start = {name: start_point(self.config)[name] for name in added}
         self.state = replace(self.state, point={**self.state.point, **start})
         old, self._proposer = self._proposer, self._make_proposer(self.config, self.seed)
@@ -153,6 +172,11 @@ class Session:
             self._proposer.inherit(old, start)
         if self.log is not None:
             self.log.append(self.now(), opened(self.config, self.seed, resumed=False))
+
+    @property
+    def point(self) -> dict[str, Scalar]:
+        """The move in force of every knob, a trial's included."""
+        return {**self.state.point, **self.trial()}
 
     def now(self) -> Moment:
         """Say when it is, in the run's own counts."""
@@ -167,22 +191,25 @@ class Session:
             return self._stop(planned)
         self.state, made = planned.value
         made = broadcast(made)
+        self.symptom = made.draft.symptom
         return describe(made, self._carry_out(made), seen.objective)
 
     def resolve(self, reason: Reason, action: Action = Action.REJECTED) -> Outcome:
         """End the open segment, if there is one, between two decisions."""
-        strays = self._watch.strays(self.hands, self.state.point)
+        strays = self._watch.strays(self.hands, self.point)
         self.state, made = leave(
             self.config, self.state, self.steps, reason, action=action, strays=strays
         )
         return self._carry_out(made)
 
-    def move(self, moves: Point, *, source: str, tag: str) -> Outcome:
+    def move(
+        self, moves: Point, *, source: str, tag: str, reason: Reason = Reason.OPERATOR
+    ) -> Outcome:
         """Make moves that no search proposed: applied as others are, and kept unjudged."""
         made = by_hand(self.config, self.state, self.steps, moves, source=source, tag=tag)
         outcome = self._carry_out(made)
         if outcome.applied:
-            self.resolve(Reason.OPERATOR, Action.ACCEPTED)
+            self.resolve(reason, Action.ACCEPTED)
         return outcome
 
     def play(self) -> None:
@@ -207,87 +234,14 @@ class Session:
         recorded = self.score.step
         return regular if recorded is None else min(regular, recorded)
 
-    # commands ---------------------------------------------------------------------------------
-
-    def serve(self) -> None:
-        """Do what another terminal has ordered since the last look."""
-        if self._desk is not None and not self.waits_for_state:
-            served = self._desk.serve(self._obey, self.now)
-            if served:
-                self.publish()
+    # inside and outside ------------------------------------------------------------------------
 
     def publish(self) -> None:
         """Let whoever looks from outside see where the run stands."""
         if self._bulletin is not None:
             self._bulletin.publish()
 
-    def _obey(self, message: Message) -> tuple[bool, str]:
-        done = foreign_call(lambda: self._do(message))
-        if done.value is None:
-            self.caught.extend([] if done.error is None else [done.error])
-            return False, f"failed: {done.message}"
-        return done.value
-
-    def _do(self, message: Message) -> tuple[bool, str]:
-        """Write a command down, then do it: a command that the log does not know is not done."""
-        assert self.log is not None
-        assert self._desk is not None
-        refusal = message.fault or self._desk.frozen()
-        refusal = refusal or ("the run has ended" if self.closed else "")
-        steered, arguments = None, dict[str, Any]()
-        if not refusal:
-            try:
-                order = read_order(message.verb, message.arguments)
-                arguments = message.arguments  # only what has a known shape is logged
-                steered = steer(self.config, self.state, order, self._past())
-            except GptuneError as error:
-                refusal = str(error)
-        event = Command(
-            id=message.id,
-            verb=message.verb,
-            arguments=arguments,
-            accepted=steered is not None,
-            message=steered.message if steered else refusal,
-        )
-        written = self.log.append(self.now(), event, durable=True)
-        if steered is None:
-            return False, refusal
-        if not written:
-            return False, f"the log cannot be written ({self.log.failure}), so nothing is done"
-        return self._follow(steered, message.id)
-
-    def _follow(self, steered: Steered, tag: str) -> tuple[bool, str]:
-        state = self.state
-        self._adopt(
-            replace(
-                state,
-                safety=steered.safety or state.safety,
-                overrides=state.overrides if steered.overrides is None else steered.overrides,
-            )
-        )
-        for notice in steered.notices:
-            if self.log is not None:
-                self.log.append(self.now(), notice)
-        outcome = Outcome()
-        if steered.ends is not None:
-            outcome = self.resolve(Reason.OPERATOR, steered.ends)
-        if steered.moves and not outcome.unrestored:
-            outcome = self.move(steered.moves, source="human", tag=tag)
-        if steered.mode is not None:
-            outcome = self.set_mode(steered.mode, by="command")
-        if not (outcome.failed or outcome.unrestored):
-            return True, steered.message
-        why = "; ".join(outcome.messages)
-        if outcome.failed:
-            return False, f"could not be made, and is undone: {why}"
-        return False, f"{steered.message}; but what was open could not be put back: {why}"
-
-    def _past(self) -> Iterator[Movement]:
-        """Read every movement so far, once somebody asks."""
-        if self.log is not None:
-            yield from own_movements(self.log.directory, self._files)
-
-    def _adopt(self, state: KernelState) -> None:
+    def adopt(self, state: KernelState) -> None:
         """Take a state, and the recipe with what an operator has set of it."""
         self.state = state
         recipe = override(self.base.recipe, state.overrides)
@@ -330,7 +284,7 @@ class Session:
             carry_over(log, replace(self.base, knobs=read.knobs), moment, (kernel.point, read.seed))
         self.hands = hands
         self.base = replace(self.base, knobs=read.knobs)
-        self._adopt(replace(kernel, mode=Mode.OFF if own is Mode.OFF else kernel.mode))
+        self.adopt(replace(kernel, mode=Mode.OFF if own is Mode.OFF else kernel.mode))
         self.steps, self.seed = read.steps, read.seed
         self._proposer = self._make_proposer(self.config, self.seed)
         if self._proposer is not None and read.proposer is not None:
@@ -347,12 +301,13 @@ class Session:
 
     def read_knobs(self) -> dict[str, KnobReading]:
         """Read where every knob stands at a decision."""
-        return self._watch.read(self.hands, self.state.point, self.steps)
+        return self._watch.read(self.hands, self.point, self.steps)
 
     def describe_knobs(self) -> dict[str, KnobStatus]:
         """Say where every knob stands, for people."""
         works = self.log is not None and not self.closed
-        state = self.state if works else replace(self.state, mode=Mode.OFF)
+        state = replace(self.state, point=self.point)
+        state = state if works else replace(state, mode=Mode.OFF)
         return self._watch.describe(self.hands, self.config, state, self.steps)
 
     def answer_for_failures(self) -> None:

@@ -6,20 +6,25 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from msgspec.structs import replace
-from torch import nn
+from torch import Tensor, nn
 
 from gptune.actuators import Actuator, TupleActuator
+from gptune.actuators.training_state import TrainingState
 from gptune.configs import Mode, Recipe
 from gptune.core.criteria import Acquisition
 from gptune.core.proposer import Proposer, Randomness, Seeded
 from gptune.online import choices, setup
+from gptune.online.batches import Batches
+from gptune.online.care import NEVER, Care, Given
 from gptune.online.checkpoint import read_checkpoint, refusal
 from gptune.online.clock import Clock, SystemClock
 from gptune.online.collective import Broadcast, alone
 from gptune.online.decision import KernelConfig, start_point
+from gptune.online.look_ahead import SAVED
 from gptune.online.metrics import Source
 from gptune.online.opening import find_recipe, is_used, open_log
 from gptune.online.replay import Score, check_replay, read_replay
+from gptune.online.service import Service
 from gptune.online.session import Session
 from gptune.online.sight import Sight, absence, look
 from gptune.online.watch import KnobStatus
@@ -28,7 +33,6 @@ from gptune.records import Action, Decision, Reason
 from gptune.run_directory.file_system import Disk, FileSystem
 
 Batch = TypeVar("Batch")
-NEVER = 2**63
 
 
 class Tuner:
@@ -48,13 +52,17 @@ class Tuner:
             acquisition function.
         recipe: A file, plain data or a `Recipe`; an error beside the shorthands above, the
             criterion excepted. By default ``recipe.yaml`` in the run directory, if it is there.
-        model: Its train or eval mode is kept while ``evaluate`` runs.
-        scheduler: The learning-rate scheduler, or several: one that cycles momentum owns that knob.
+        model: What the guard restores, and what a calibration starts from anew. Its train or eval
+            mode is kept while ``evaluate`` runs.
+        scheduler: The learning-rate scheduler, or several: one that cycles momentum owns that knob,
+            and a calibration asks it how high the rate will be later.
         evaluate: Gives the objective when `report` is called without metrics: one loss, or losses
             per example of shape ``(m,)``; lower is better.
         total_steps: Optimizer steps of the whole run [steps], if known.
+        training_state: What is restored, instead of the model and its optimizers alone: name a
+            gradient scaler or an averaged model there.
         run_dir: Where ``events.jsonl`` goes; ``runs/<UTC time>-<4 hex>`` by default.
-        mode: off | observe | suggest | active | replay; overrides the recipe's.
+        mode: off | observe | suggest | guard | active | replay; overrides the recipe's.
         replay: For mode replay: the run directory whose changes are made again at their steps, or
             a file that ``gptune export --mutations`` wrote.
         seed: Of all of gptune's own chance; torch's is left alone.
@@ -83,6 +91,7 @@ class Tuner:
         scheduler: Any | None = None,
         evaluate: Callable[[], Any] | None = None,
         total_steps: int | None = None,
+        training_state: TrainingState | None = None,
         run_dir: str | Path | None = None,
         mode: str | None = None,
         replay: str | Path | None = None,
@@ -104,7 +113,8 @@ class Tuner:
         choices.check_counts(total_steps, seed)
         self._sight = Sight(made.objective, evaluate, model)
         self._scheduler, self._broadcast = scheduler, broadcast
-        hands = setup.make_hands(made, setup.list_actuators(optimizer, scheduler), space or {})
+        actuators = setup.list_actuators(optimizer, scheduler)
+        hands = setup.make_hands(made, actuators, space or {})
         knobs = {family: hand.knob for family, hand in hands.items()}
         config = KernelConfig(recipe=made, knobs=knobs, total_steps=total_steps)
         movements = check_replay(read_replay(made.mode, replay), knobs, start_point(config))
@@ -117,6 +127,19 @@ class Tuner:
 
         self._session = Session(config, hands, seed=seed, make_proposer=make_proposer, files=files)
         self._session.score = Score(movements)
+        self._service = Service(self._session)
+        self._batches = Batches()
+        given = Given(
+            actuators=tuple(actuators),
+            model=model,
+            evaluate=evaluate,
+            scheduler=scheduler,
+            training_state=training_state,
+            alone=broadcast is alone,
+        )
+        self._care = Care(self._session, given, self._batches)
+        self._losses: list[Any] | None = None
+        self._serve_at = NEVER
         self._open = partial(open_log, run_dir, self._clock, files, resume=resume)
         self._look_at = NEVER  # the step after which something may be due [steps]
         if self.mode is not Mode.OFF:
@@ -165,10 +188,11 @@ class Tuner:
     def step(self, loss: object = None) -> None:
         """Count one optimizer step; call it right after ``optimizer.step()``.
 
-        Costs well under a microsecond, does nothing to ``loss``, and never synchronises a device.
+        Costs about a microsecond, and does nothing to ``loss``.
 
         Args:
-            loss: The training loss; not looked at in this version.
+            loss: The training loss: what a calibration reads, and where the guard sees first
+                that training is beyond repair. Looked at every 16th step, so that no device waits.
 
         Raises:
             StateError: If the run is being resumed and `load_state_dict` was not called yet.
@@ -177,12 +201,19 @@ class Tuner:
         if session.waits_for_state:
             raise refusal("step", closed=session.closed)
         session.steps += 1
+        if self._losses is not None:
+            self._losses.append(loss.detach() if isinstance(loss, Tensor) else loss)
         if session.steps >= self._look_at:
-            self._look()
+            self._look(loss)
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield a loader's batches, as many as it has."""
-        yield from loader
+        """Yield as many batches as a loader has; wrap the loader of the training loop in it.
+
+        Transparent as long as nothing goes wrong. A calibration trains its arms on the same
+        batches, and the guard skips batches that are not finite; each of those takes the place of
+        one of the loader's, so that the run has as many steps as it would have had.
+        """
+        return self._batches.over(loader)
 
     def report(self, metrics: Source | None = None) -> Decision:
         """Report metrics: one decision.
@@ -205,12 +236,14 @@ class Tuner:
         if self.mode is Mode.OFF:
             return Decision(number=0, step=self.steps, verdict=Action.OBSERVED)
         begin = self._clock.elapsed()
-        session.serve()
-        seen = look(self._sight, session.read_knobs(), (metrics, session.steps))
+        self._service.serve()
+        self._care.before_report()
+        seen = self._care.sees(look(self._sight, session.read_knobs(), (metrics, session.steps)))
         if seen.objective.fault is Reason.MISSING:
             session.say(absence(self._sight.objective.primary, metrics))
-        decision = session.decide(seen, self._broadcast)
+        decision = self._care.after(session.decide(seen, self._broadcast))
         session.publish()
+        self._plan_look()
         session.answer_for_failures()
         return replace(decision, seconds={"total": self._clock.elapsed() - begin})
 
@@ -241,10 +274,12 @@ class Tuner:
         if not self._session.closed and new is not self.mode and self._session.log is None:
             self._start()
         self._session.set_mode(new)
+        self._care.watch()
+        self._plan_look()
 
     def close(self) -> None:
         """Put back what is unjudged, remove all hooks, give the run directory back."""
-        self._session.close()
+        self._session.close(self._service.serve)
 
     def __enter__(self) -> Self:
         return self
@@ -259,6 +294,7 @@ class Tuner:
         """
         if self._session.waits_for_state:
             raise refusal("state_dict", closed=self._session.closed)
+        self._care.interrupt(SAVED)
         return self._session.checkpoint().to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -275,20 +311,31 @@ class Tuner:
         if session.closed:
             raise refusal("load_state_dict", closed=True)
         session.resume(read_checkpoint(state, session.base))
+        self._care.start()
         self._plan_look()
 
     def _start(self) -> None:
         """Take the run directory, and make what a replay does before the first step."""
         self._session.start(self._open())
         if not self._session.waits_for_state:
+            self._care.start()
             self._look()
 
-    def _look(self) -> None:
-        """Do what is due: recorded changes, and what another terminal has ordered."""
-        self._session.play()
-        self._session.serve()
+    def _look(self, loss: object = None) -> None:
+        """Do what is due: what the step calls for, recorded changes, orders from outside."""
+        session = self._session
+        if session.steps:
+            self._care.after_step(loss)
+        if session.steps >= self._serve_at:
+            session.play()
+            self._service.serve()
         self._plan_look()
-        self._session.answer_for_failures()
+        session.answer_for_failures()
 
     def _plan_look(self) -> None:
-        self._look_at = NEVER if self._session.log is None else self._session.next_look()
+        session = self._session
+        open_now = session.log is not None and not session.closed
+        self._serve_at = session.next_look() if open_now else NEVER
+        care = self._care.next_look(session.steps) if open_now else NEVER
+        self._look_at = min(self._serve_at, care)
+        self._losses = self._care.losses if open_now else None

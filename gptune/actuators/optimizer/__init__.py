@@ -6,5 +6,14 @@ effective one. AdamW's decay is ``lr * weight_decay``, so scaling the rate scale
 
 from gptune.actuators.optimizer.hooks import StepHooks
 from gptune.actuators.optimizer.knobs import OptimizerActuator, OptimizerKnob, optimizer_actuators
+from gptune.actuators.optimizer.probe import StepProbe
+from gptune.actuators.optimizer.rehearsal import mean_level
 
-__all__ = ["OptimizerActuator", "OptimizerKnob", "StepHooks", "optimizer_actuators"]
+__all__ = [
+    "OptimizerActuator",
+    "OptimizerKnob",
+    "StepHooks",
+    "StepProbe",
+    "mean_level",
+    "optimizer_actuators",
+]

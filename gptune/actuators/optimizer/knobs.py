@@ -49,6 +49,11 @@ class OptimizerKnob:
         return tuple(dict.fromkeys(names))
 
     @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer that it belongs to."""
+        return self._hooks.optimizer
+
+    @property
     def group(self) -> int | None:
         """The parameter group that it moves; ``None`` for all."""
         return self._lever.group

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
-from gptune.configs import Knob, Mode, neutral
-from gptune.events import Event, Moment, Observed, Paused, Raw, Unpaused
+from gptune.configs import Mode, neutral
+from gptune.events import Event, Observed, Paused, Raw, Unpaused
+from gptune.online import guard
+from gptune.online.decision.request import free_knobs, guarded_rates, request_for, why_not
 from gptune.online.decision.state import (
     Draft,
     KernelConfig,
@@ -22,10 +24,9 @@ from gptune.online.decision.state import (
 )
 from gptune.online.forecast import Forecast
 from gptune.online.foreign import Answer
-from gptune.online.segment import Track, backup_penalty, is_late, lowers, mad_reach, weigh
+from gptune.online.segment import Track, backup_penalty, lowers, mad_reach, weigh
 from gptune.records import (
     Action,
-    Categorical,
     Change,
     Evidence,
     Observation,
@@ -68,16 +69,19 @@ def assess(config: KernelConfig, state: KernelState, seen: Seen) -> tuple[Kernel
     moment = config.moment(number, seen.step)
     state = replace(state, decision=number)
     faults = metric_faults(recipe.safety, seen.objective, seen.backups, anomaly=seen.anomaly)
+    symptom = _symptom(config, state, seen, faults)
+    held = {symptom: symptom is not None, Reason.LOOK_AHEAD: seen.looking}
+    faults += tuple(reason for reason, holds in held.items() if reason and holds)
     outlook = None if faults else state.objective.forecast(seen.step)
     state, evidence = _weigh(config, state, seen, (faults, outlook))
     lost = _lost_changes(state, seen)
     resolution = _resolve(config, state, evidence, (faults + tuple(lost.values()), lost))
     told = None if lost else _tell(state, resolution, evidence, outlook)
     state, notices = _take_note(config, state, seen, (resolution, faults))
-    reasons = faults or _why_not(config, state, moment)
-    free, resting = _free(config, state, seen, moment)
+    reasons = faults or why_not(config, state, moment)
+    free, resting = free_knobs(config, state, seen, moment)
     reasons = reasons or (() if free else resting)
-    request = None if reasons else _request(config, state, moment, free)
+    request = None if reasons else request_for(config, state, moment, free)
     draft = Draft(
         moment=moment,
         observed=_observed(config, seen, outlook, evidence),
@@ -88,6 +92,7 @@ def assess(config: KernelConfig, state: KernelState, seen: Seen) -> tuple[Kernel
         told=told,
         request=request,
         reference=_flip(config, seen.objective),
+        symptom=symptom,
     )
     return state, draft
 
@@ -172,6 +177,21 @@ def leave(
     return _release(state, resolution), Plan(draft=draft, mode=state.mode)
 
 
+def _symptom(
+    config: KernelConfig, state: KernelState, seen: Seen, faults: tuple[Reason, ...]
+) -> Reason | None:
+    """Say what the guard sees, where there is something that could be put back."""
+    rules = config.recipe.guard
+    watches = rules.enabled and state.mode in (Mode.GUARD, Mode.ACTIVE) and not seen.looking
+    if not (watches and seen.guarded) or guard.gives_up(rules, state.guard):
+        return None
+    if seen.poisoned:
+        return Reason.STATE_NOT_FINITE
+    if faults:
+        return None
+    return guard.examine(rules, state.guard, seen.step, _flip(config, seen.objective))
+
+
 def _flip(config: KernelConfig, reading: Reading) -> float:
     return config.sign * reading.value
 
@@ -197,7 +217,7 @@ def _weigh(
     reference = pending.reference if pending else (outlook.value if outlook else value)
     penalty = backup_penalty(state.backups, seen.backups, seen.step)
     evidence = weigh(recipe.acceptance, value, reference, outlook, penalty=penalty)
-    lower = pending is not None and lowers(pending.changes, _guarded_rates(config, pending.step))
+    lower = pending is not None and lowers(pending.changes, guarded_rates(config, pending.step))
     evidence = replace(evidence, regressions=safety.regressions, lowers_guarded_rate=lower)
     return replace(state, safety=safety), evidence
 
@@ -272,6 +292,9 @@ def _take_note(
         state = replace(_release(state, resolution), safety=safety)
         if safety.paused and not was_paused:
             notices.append(Paused(decisions=rules.pause_decisions, reasons=resolution.reasons))
+    if not faults:
+        value = _flip(config, seen.objective)
+        state = replace(state, guard=guard.healthy(state.guard, seen.step, value))
     if not faults and not disturbed:
         state = _extend(config, state, seen)
     return state, tuple(notices)
@@ -296,71 +319,11 @@ def _extend(config: KernelConfig, state: KernelState, seen: Seen) -> KernelState
     return replace(state, objective=objective, backups=backups)
 
 
-def _why_not(config: KernelConfig, state: KernelState, moment: Moment) -> tuple[Reason, ...]:
-    """List why nothing is proposed at this decision, whatever the knobs are."""
-    recipe = config.recipe
-    needs_forecast = recipe.acceptance.reference == "forecast"
-    unknown = needs_forecast and state.objective.forecast(moment.step + 1) is None
-    searching = recipe.search.algorithm != "none" and state.mode in (Mode.ACTIVE, Mode.SUGGEST)
-    held = {
-        Reason.LOG_FAILED: state.log_failed,
-        Reason.NOTHING_TO_TUNE: not config.knobs or not searching,
-        Reason.SEGMENT_OPEN: state.pending is not None,
-        Reason.NO_FORECAST: unknown,
-        Reason.NOT_THIS_DECISION: moment.decision % recipe.search.every != 0,
-    }
-    mine = tuple(reason for reason, holds in held.items() if holds)
-    return mine + gate.hindrances(recipe.safety, state.safety, moment.decision)
-
-
 def _lost_changes(state: KernelState, seen: Seen) -> dict[str, Reason]:
     """List the changed knobs that were not in force: such a segment says nothing of the change."""
     changes = state.pending.changes if state.pending else ()
     readings = {c.family: seen.knobs.get(c.family) for c in changes}
     return {f: reading.lost for f, reading in readings.items() if reading and reading.lost}
-
-
-def _free(
-    config: KernelConfig, state: KernelState, seen: Seen, moment: Moment
-) -> tuple[tuple[str, ...], tuple[Reason, ...]]:
-    """List the knobs that may move now, and why the others may not."""
-    free, reasons = gate.free_knobs(state.safety, config.knobs, moment.decision, moment.phase)
-    lost = {f: reading.lost for f, reading in seen.knobs.items() if reading.lost}
-    reasons = (*reasons, *(lost[family] for family in free if family in lost))
-    return tuple(f for f in free if f not in lost), tuple(dict.fromkeys(reasons))
-
-
-def _request(
-    config: KernelConfig, state: KernelState, moment: Moment, free: tuple[str, ...]
-) -> Request:
-    numeric = [f for f in free if not isinstance(config.knobs[f].space, Categorical)]
-    limits = {f: config.knobs[f].limits(float(state.point[f])) for f in numeric}
-    centers = {f: _heading(config.knobs[f], state.point[f], moment.phase) for f in free}
-    return Request(
-        number=moment.decision,
-        point=dict(state.point),
-        limits=limits,
-        free=free,
-        joint=config.recipe.search.joint,
-        centers={f: center for f, center in centers.items() if center is not None},
-        upward=_guarded_rates(config, moment.step),
-    )
-
-
-def _heading(knob: Knob, move: Scalar, phase: str) -> float | None:
-    """Give the prior center while a knob is on its way there from where nothing is changed."""
-    center = knob.mutation.center_in(phase)
-    if center is None or isinstance(knob.space, Categorical):
-        return None
-    ends = sorted((float(neutral(knob.mutation, knob.base)), center))
-    return center if ends[0] <= float(move) <= ends[1] else None
-
-
-def _guarded_rates(config: KernelConfig, step: int) -> tuple[str, ...]:
-    """Name the learning rates whose lowering a short look cannot judge at this step."""
-    strict = config.recipe.acceptance.lower_after_start == "strict"
-    guarded = strict and is_late(step, config.total_steps)
-    return tuple(f for f, knob in config.knobs.items() if guarded and knob.is_rate)
 
 
 def _observed(

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from gptune.configs import Knob, Mode, Recipe
 from gptune.events import Event, KnobReading, Moment, Observed
+from gptune.online.guard import GuardState
 from gptune.online.segment import Track
 from gptune.records import Action, Change, Proposal, Reading, Reason, Request, Scalar, Told
 from gptune.safety.gate import SafetyState
@@ -50,6 +51,8 @@ class KernelState(Struct, frozen=True, kw_only=True):
         backups: The same for the backup metrics, as reported.
         log_failed: The disk failed: tuning has stopped, training goes on.
         overrides: What an operator has set of the recipe: ``section.field`` -> value.
+        guard: What the guard remembers.
+        calibrated: Whether the calibration is over, or was given up.
     """
 
     decision: int = 0
@@ -61,16 +64,32 @@ class KernelState(Struct, frozen=True, kw_only=True):
     backups: dict[str, Track] = {}
     log_failed: bool = False
     overrides: dict[str, Scalar | None] = {}
+    guard: GuardState = GuardState()
+    calibrated: bool = False
 
 
 class Seen(Struct, frozen=True, kw_only=True):
-    """What one decision sees of the world."""
+    """What one decision sees of the world.
+
+    Attributes:
+        step: Optimizer steps counted so far [steps].
+        objective: The objective as reported.
+        backups: The same for the backup metrics.
+        anomaly: Whether one was reported.
+        knobs: Where every knob stands.
+        looking: Whether a look ahead has the learning rate in its hands.
+        guarded: Whether there is a training state that could be put back.
+        poisoned: Whether the training state of now is not finite.
+    """
 
     step: int
     objective: Reading
     backups: dict[str, Reading] = {}
     anomaly: bool = False
     knobs: dict[str, KnobReading] = {}
+    looking: bool = False
+    guarded: bool = False
+    poisoned: bool = False
 
 
 class Resolution(Struct, frozen=True, kw_only=True):
@@ -96,6 +115,7 @@ class Draft(Struct, frozen=True, kw_only=True):
     told: Told | None = None
     request: Request | None = None
     reference: float = 0.0
+    symptom: Reason | None = None  # what the guard sees
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,353 @@
+"""Finds the right learning rate at the start of a run: what to train, what to compare. Pure.
+
+A program is a generator: it yields one command after another, each is answered, and it returns
+what it found. It does not touch the training; `gptune.online.look_ahead` carries commands out.
+All rates are decades above the user's own: 0 is the user's rate, 1 is ten times it.
+
+The ramp raises the rate by a tenth of a decade a step, from far below to where the training loss
+blows up, and reads two signals. One is the blow-up. The other comes free: below the right rate a
+gradient still points against the update before it, for the same slope is left; the cosine between
+the two rises to nothing where the steps are as long as the valley is wide. The right rate lies a
+fixed way below. A race then compares that rate with a lower one, from the same start, on the same
+batches, by the validation metric: at the start of a run such a short look is not biased.
+"""
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import Any
+
+FIRST, PACE = -2.0, 0.1  # the ramp's first rate [decades], and its rise [decades a step]
+BACK, ATTEMPTS = 2.0, 5  # a ramp that began too high begins so much lower [decades]; how often
+SOON = 14  # what happens within so many steps says that it began too high [steps]
+REACH = 2.2  # a ramp ends so far above the turn at the latest [decades]
+HIGHEST = 5.5  # or so far above its beginning [decades]
+TURN = 0.2  # what is left of the first cosine at the turn
+SMOOTH_COSINE, SMOOTH_LOSS = 0.87, 0.8  # kept a step
+LOST, NOISE = 0.5, 6.0  # a blow-up: half of the progress, and so many MADs of the first losses
+WEIGHT, BELOW = 0.65, 0.2  # of the turn against the blow-up; the right rate below both [decades]
+LAG = 0.85  # and lower with momentum: decades per decade of its memory, 1 / (1 - momentum)
+GAP = 0.4  # from the turn to a blow-up that was not seen [decades]
+# How far the turn still is, by what is left of the first cosine: the same for all tasks measured.
+LEFT, FAR = (TURN, 0.5, 0.85, 0.95, 1.0), (0.0, 0.5, 1.0, 1.5, 2.0)
+USUAL = 0.5  # mean of a cosine schedule, for which BELOW was measured
+STAND = 0.25  # a rate found this close to the user's own is the user's own [decades]
+CHECK = 0.5  # the check arm lies so far below [decades]
+HALF_BACK = 0.4  # of the way that a race has moved
+LOOK = 0.04  # length of an arm, as a fraction of the run
+SHORTEST = 20  # an arm that is shorter shows nothing [steps]
+LEAST = 40  # steps that a calibration needs [steps]
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Take one optimizer step at a rate; answered by `Taken`."""
+
+    decades: float
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Copy the training state; answered by nothing."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Put a copy back; the batches since then come again if they are recorded."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Measure the objective; answered by a number, larger is better."""
+
+
+Command = Train | Save | Restore | Evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one step showed.
+
+    Attributes:
+        loss: The training loss.
+        alignment: Cosine between the gradient and the update before it, if there is one.
+    """
+
+    loss: float
+    alignment: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a calibration has to keep to.
+
+    Attributes:
+        total: Steps of the whole run [steps].
+        budget: How many may be thrown away [steps].
+        low: Lowest rate that may be tried [decades].
+        high: Highest one [decades].
+        inertia: The optimizer's momentum, or its first beta.
+        level: Mean of the schedule over the run, in units of the user's rate.
+        hint: What earlier runs of the same task found best, if they are asked [decades].
+    """
+
+    total: int
+    budget: int
+    low: float
+    high: float
+    inertia: float = 0.9
+    level: float = USUAL
+    hint: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a calibration found.
+
+    Attributes:
+        decades: The rate to go on with [decades above the user's own].
+        arms: Rate -> what the objective was at the end of its arm, larger is better.
+        wasted: Steps that were thrown away [steps].
+        turn: Where the cosine was spent [decades].
+        blow_up: Where the training loss blew up [decades].
+    """
+
+    decades: float
+    arms: dict[float, float] = field(default_factory=dict)
+    wasted: int = 0
+    turn: float | None = None
+    blow_up: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Climb:
+    """What one ramp showed: where it began and ended, and the two signals."""
+
+    begin: float
+    end: float
+    steps: int
+    turn: float | None = None
+    blew_up: bool = False
+    left: float | None = None  # of the first cosine, at the end
+
+    @property
+    def began_too_high(self) -> bool:
+        """Say whether it had too few steps to read anything."""
+        return self.blew_up and self.steps < SOON
+
+
+Program = Generator[Command, Any, Found]
+
+
+def ramp(terms: Terms) -> Program:
+    """Find the rate by a ramp, then check it against a lower one."""
+    yield Save("origin")
+    climb, wasted = yield from _climbs(terms)
+    yield Restore("origin")
+    aim = place(terms, estimate(terms, climb))
+    left = terms.budget - wasted
+    arms = (aim, aim - CHECK) if aim - CHECK >= terms.low else (aim,)
+    found = yield from race(arms, length(terms, left))
+    return Found(
+        decades=found.decades,
+        arms=found.arms,
+        wasted=wasted + found.wasted,
+        turn=climb.turn,
+        blow_up=climb.end if climb.blew_up else None,
+    )
+
+
+def successive_halving(terms: Terms) -> Program:
+    """Find the rate by racing the user's own against a decade less and a decade more, then again.
+
+    The winner's weights are kept, and it is the control of the next race, against a rate further
+    in its direction and one a little back; that goes on while the control loses and the budget
+    lasts.
+    """
+    yield Save("origin")
+    control, wasted = 0.0, 0
+    others: tuple[float, ...] = (-1.0, 1.0)
+    arms: dict[float, float] = {}
+    steps = min(length(terms, terms.budget), terms.budget // len(others))
+    while others:
+        found = yield from race((control, *others), steps)
+        wasted += found.wasted
+        arms.update(found.arms)
+        moved, control = found.decades - control, found.decades
+        others = ()
+        if moved and wasted + 2 * steps <= terms.budget:
+            onward = (control + moved, control - HALF_BACK * moved)
+            others = tuple(x for x in onward if terms.low <= x <= terms.high)
+            yield Save("origin")
+    return Found(decades=control, arms=arms, wasted=wasted)
+
+
+def race(arms: Sequence[float], steps: int, *, keep: bool = True) -> Program:
+    """Train each arm from the start on, on the same batches; the best by the objective wins.
+
+    The start is the state in slot ``origin``, which is in force. The winner's weights stay.
+
+    Args:
+        arms: Rates; the first one wins a tie [decades].
+        steps: Length of an arm; too short a one is not run, and the first arm wins [steps].
+        keep: Whether the winner's state must be in force at the end.
+    """
+    if len(arms) < 2 or steps < SHORTEST:
+        return Found(decades=arms[0])
+    measured: dict[float, float] = {}
+    winner, live = arms[0], arms[0]
+    for arm in arms:
+        if measured:
+            yield Restore("origin")
+        live, measured[arm] = arm, (yield from _run(arm, steps))
+        if len(measured) == 1 or measured[arm] > measured[winner]:
+            winner = arm
+            if keep and arm != arms[-1]:
+                yield Save("ahead")
+    if keep and live != winner:
+        yield Restore("ahead")
+    return Found(decades=winner, arms=measured, wasted=steps * (len(arms) - 1))
+
+
+def _run(arm: float, steps: int) -> Generator[Command, Any, float]:
+    """Train at one rate; an arm whose loss is not finite has lost."""
+    for _ in range(steps):
+        taken = yield Train(arm)
+        if not math.isfinite(taken.loss):
+            return -math.inf
+    value: float = yield Evaluate()
+    return value if math.isfinite(value) else -math.inf
+
+
+def length(terms: Terms, left: int) -> int:
+    """Give the length of an arm: what a short look needs, or what is left [steps]."""
+    return min(left, max(2 * SHORTEST, round(LOOK * terms.total)))
+
+
+def estimate(terms: Terms, climb: Climb) -> float:
+    """Give the right rate, from what a ramp showed.
+
+    ``w * turn + (1 - w) * blow-up - below - lag - log10(level / usual)``. What was not seen lies
+    beyond the end: a turn as far as the cosine tells, a blow-up a little behind it. With nothing
+    seen at all the user's own rate stands.
+    """
+    turn, blow_up = climb.turn, climb.end
+    if not climb.blew_up:
+        if turn is None:
+            turn = None if climb.left is None else climb.end + _distance(climb.left)
+        if turn is None:
+            return 0.0
+        blow_up = max(climb.end, turn + GAP)
+    turn = blow_up if turn is None else min(turn, blow_up)
+    lag = LAG * math.log10(1 / max(1 - terms.inertia, 1e-3))
+    shift = math.log10(max(terms.level, 1e-3) / USUAL)
+    return WEIGHT * turn + (1 - WEIGHT) * blow_up - BELOW - lag - shift
+
+
+def _distance(left: float) -> float:
+    """Say how far the turn still is, by what is left of the first cosine [decades]."""
+    if left >= LEFT[-1]:
+        return FAR[-1]
+    above = next(i for i, one in enumerate(LEFT) if left < one)
+    if above == 0:
+        return 0.0
+    part = (left - LEFT[above - 1]) / (LEFT[above] - LEFT[above - 1])
+    return FAR[above - 1] + part * (FAR[above] - FAR[above - 1])
+
+
+def place(terms: Terms, decades: float) -> float:
+    """Keep a rate within the bounds; close to the user's own, it is the user's own."""
+    if abs(decades) <= STAND:
+        return 0.0
+    return min(max(decades, terms.low), terms.high)
+
+
+def _climbs(terms: Terms) -> Generator[Command, Any, tuple[Climb, int]]:
+    """Ramp, from lower again while it began too high; gives the last, and all steps taken."""
+    begin, taken = max(FIRST, terms.low), 0
+    while True:
+        climb = yield from _climb(terms, begin, terms.budget - taken)
+        taken += climb.steps
+        can_go_lower = begin > terms.low and taken + SOON < terms.budget
+        if not (climb.began_too_high and can_go_lower):
+            return climb, taken
+        yield Restore("origin")
+        begin = max(begin - BACK, terms.low)
+
+
+def _climb(terms: Terms, begin: float, most: int) -> Generator[Command, Any, Climb]:
+    """Raise the rate step by step until the loss blows up, or the turn lies far behind."""
+    losses, cosines = Losses(), Cosines()
+    turn: float | None = None
+    steps, at, blew_up = 0, begin, False
+    while steps < most:
+        at = begin + PACE * steps
+        taken = yield Train(at)
+        steps += 1
+        blew_up = losses.blows_up(taken.loss)
+        if turn is None and cosines.has_turned(taken.alignment):
+            turn = at
+        far = begin + HIGHEST if turn is None else turn + REACH
+        if blew_up or at + PACE > min(far, terms.high):
+            break
+    left = cosines.left
+    return Climb(begin=begin, end=at, steps=steps, turn=turn, blew_up=blew_up, left=left)
+
+
+@dataclass(slots=True)
+class Losses:
+    """The training losses of one ramp."""
+
+    seen: list[float] = field(default_factory=list)
+    smooth: float = 0.0
+    lowest: float = math.inf
+
+    def blows_up(self, loss: float) -> bool:
+        """Say whether the loss has left its course; in units of its own progress and noise."""
+        if not math.isfinite(loss):
+            return True
+        self.seen.append(loss)
+        kept = SMOOTH_LOSS if len(self.seen) > 1 else 0.0
+        self.smooth = kept * self.smooth + (1 - kept) * loss
+        if len(self.seen) < 6:
+            return False
+        self.lowest = min(self.lowest, self.smooth)
+        if len(self.seen) < 9:
+            return False
+        start = median(self.seen[:8])
+        spread = median(abs(one - start) for one in self.seen[:8])
+        limit = self.lowest + max(LOST * (start - self.lowest), 0.0) + NOISE * spread
+        return min(self.smooth, median(self.seen[-5:])) > limit
+
+
+@dataclass(slots=True)
+class Cosines:
+    """The cosines of one ramp."""
+
+    seen: list[float] = field(default_factory=list)
+    smooth: float = 0.0
+    steps: int = 0
+
+    def has_turned(self, alignment: float | None) -> bool:
+        """Say whether the cosine is spent, compared with what it was at the beginning."""
+        self.steps += 1
+        if alignment is not None:
+            kept = SMOOTH_COSINE if self.seen else 0.0
+            self.smooth = kept * self.smooth + (1 - kept) * alignment
+            self.seen.append(alignment)
+        return self.left is not None and self.left < TURN
+
+    @property
+    def left(self) -> float | None:
+        """Give what is left of the first cosine; ``None`` while too few were seen."""
+        if self.steps < 13 or len(self.seen) < 10:
+            return None
+        return self.smooth / min(-0.05, fmean(self.seen[2:12]))
+
+
+PROGRAMS = {"ramp": ramp, "race": successive_halving}

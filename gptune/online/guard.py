@@ -1,0 +1,131 @@
+"""Sees when a run has gone wrong, and says what to put back. Pure, and affine-equivariant."""
+
+import math
+from statistics import median
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gptune.configs import Guard
+from gptune.online.forecast import forecast
+from gptune.records import Reason
+
+KEPT = 16  # newest healthy values that a spike is judged against
+LEAST = 5  # fewer say too little of their own spread
+EXCESS = 2.5  # a spike is so many times larger than any dip that the run has recovered from
+SOON = 0.15  # a restore so soon after another one means that restoring alone does not help
+LOWER = -0.5  # then the rate falls, where nothing better is known [decades]
+
+
+class GuardState(Struct, frozen=True, kw_only=True):
+    """What the guard remembers; values are larger-is-better [metric units].
+
+    Attributes:
+        steps: When the newest healthy values were measured [steps].
+        values: What they were.
+        start: The first one.
+        best: The best one.
+        deepest: How far a healthy value fell below what was expected at most.
+        restores: Times that the training state was put back.
+        restored_at: When that was last [steps].
+        repeats: Restores that followed another one soon.
+    """
+
+    steps: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+    start: float | None = None
+    best: float | None = None
+    deepest: float = 0.0
+    restores: int = 0
+    restored_at: int | None = None
+    repeats: int = 0
+
+
+def examine(rules: Guard, state: GuardState, step: int, value: float) -> Reason | None:
+    """Say what is wrong with a finite value, if anything is.
+
+    *Spike*: it lies below all newest healthy values, and further below what was expected than
+    ``spike`` MADs of their residuals and than two and a half times any dip so far. *Divergence*:
+    more than ``lost_progress`` of the progress from the first value to the best one is gone, half
+    of that was gone before, and that progress stands out from the dips so far.
+
+    Args:
+        rules: The recipe's section.
+        state: What the guard remembers.
+        step: Now [steps].
+        value: The objective, larger is better [metric units].
+    """
+    if len(state.values) < LEAST or value >= min(state.values):
+        return None
+    dip, spread = _dip(state, step, value)
+    if dip > rules.spike * spread and dip > EXCESS * state.deepest:
+        return Reason.SPIKE
+    assert state.best is not None
+    assert state.start is not None
+    progress = state.best - state.start
+    lost, before = state.best - value, state.best - state.values[-1]
+    is_gone = min(lost, 2 * before) > rules.lost_progress * progress > 0
+    is_clear = progress > rules.spike * max(state.deepest, spread)
+    return Reason.DIVERGENCE if is_gone and is_clear else None
+
+
+def healthy(state: GuardState, step: int, value: float) -> GuardState:
+    """Take note of a healthy value."""
+    deepest = state.deepest
+    if len(state.values) >= LEAST:
+        deepest = max(deepest, _dip(state, step, value)[0])
+    return replace(
+        state,
+        steps=(*state.steps, step)[-KEPT:],
+        values=(*state.values, value)[-KEPT:],
+        start=value if state.start is None else state.start,
+        best=value if state.best is None else max(state.best, value),
+        deepest=deepest,
+    )
+
+
+def restored(state: GuardState, step: int, total: int | None) -> GuardState:
+    """Take note that the training state was put back."""
+    again = is_repeat(state, step, total)
+    return replace(
+        state,
+        restores=state.restores + 1,
+        restored_at=step,
+        repeats=state.repeats + 1 if again else 0,
+    )
+
+
+def is_repeat(state: GuardState, step: int, total: int | None) -> bool:
+    """Say whether the last restore was so recent that it did not help.
+
+    Without a known length of the run, recent means within a fifth of what it has come so far.
+    """
+    if state.restored_at is None:
+        return False
+    span = SOON * total if total is not None else SOON * step
+    return step - state.restored_at <= span
+
+
+def prefers_best(rules: Guard, state: GuardState, *, repeat: bool) -> bool:
+    """Say whether the best state serves better than the newest healthy one.
+
+    It does when the newest itself lies far below the best, or when the newest was put back
+    already and it did not help.
+    """
+    if repeat or state.best is None or len(state.values) < LEAST:
+        return repeat
+    center = median(state.values)
+    spread = median(abs(value - center) for value in state.values)
+    return state.best - state.values[-1] > rules.spike * max(spread, math.ulp(state.best))
+
+
+def gives_up(rules: Guard, state: GuardState) -> bool:
+    """Say whether no restore is left."""
+    return state.restores >= rules.max_restores
+
+
+def _dip(state: GuardState, step: int, value: float) -> tuple[float, float]:
+    """Give how far a value lies below what was expected, and the spread of the values before."""
+    outlook = forecast(state.steps, state.values, step)
+    assert outlook is not None  # there are enough of them
+    return min(outlook.value, max(state.values)) - value, outlook.spread

@@ -1,0 +1,107 @@
+"""Does what another terminal orders: each command is written down first, then done."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec.structs import replace
+
+from gptune.errors import GptuneError
+from gptune.events import Command
+from gptune.online.decision import Outcome
+from gptune.online.foreign import foreign_call
+from gptune.online.session import Session
+from gptune.online.steering import Steered, read_order, steer
+from gptune.recipe.recorded import Movement, own_movements
+from gptune.records import Reason
+from gptune.run_directory.control import Message
+
+
+class Service:
+    """Takes the orders that have arrived, and carries them out on a session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def serve(self) -> None:
+        """Do what another terminal has ordered since the last look."""
+        session = self._session
+        if session.desk is not None and not session.waits_for_state:
+            served = session.desk.serve(self._obey, session.now)
+            if served:
+                session.publish()
+
+    def _obey(self, message: Message) -> tuple[bool, str]:
+        done = foreign_call(lambda: self._do(message))
+        if done.value is None:
+            self._session.caught.extend([] if done.error is None else [done.error])
+            return False, f"failed: {done.message}"
+        return done.value
+
+    def _do(self, message: Message) -> tuple[bool, str]:
+        """Write a command down, then do it: a command that the log does not know is not done."""
+        session = self._session
+        assert session.log is not None
+        assert session.desk is not None
+        refusal = message.fault or session.desk.frozen()
+        refusal = refusal or ("the run has ended" if session.closed else "")
+        steered, arguments = None, dict[str, Any]()
+        if not refusal:
+            try:
+                order = read_order(message.verb, message.arguments)
+                arguments = message.arguments  # only what has a known shape is logged
+                steered = steer(session.config, session.state, order, self._past())
+            except GptuneError as error:
+                refusal = str(error)
+        event = Command(
+            id=message.id,
+            verb=message.verb,
+            arguments=arguments,
+            accepted=steered is not None,
+            message=steered.message if steered else refusal,
+        )
+        written = session.log.append(session.now(), event, durable=True)
+        if steered is None:
+            return False, refusal
+        if not written:
+            return False, f"the log cannot be written ({session.log.failure}), so nothing is done"
+        return self._follow(steered, message.id)
+
+    def _follow(self, steered: Steered, tag: str) -> tuple[bool, str]:
+        session = self._session
+        self._take(steered)
+        outcome = Outcome()
+        if steered.ends is not None:
+            outcome = session.resolve(Reason.OPERATOR, steered.ends)
+        if steered.moves and not outcome.unrestored:
+            outcome = session.move(steered.moves, source="human", tag=tag)
+        if steered.mode is not None:
+            outcome = session.set_mode(steered.mode, by="command")
+        if not (outcome.failed or outcome.unrestored):
+            return True, steered.message
+        why = "; ".join(outcome.messages)
+        if outcome.failed:
+            return False, f"could not be made, and is undone: {why}"
+        return False, f"{steered.message}; but what was open could not be put back: {why}"
+
+    def _take(self, steered: Steered) -> None:
+        """Take what an order says of the state."""
+        session = self._session
+        if steered.moves or steered.safety is not None:
+            session.interrupt("an operator had an order")
+        state = session.state
+        session.adopt(
+            replace(
+                state,
+                safety=steered.safety or state.safety,
+                overrides=state.overrides if steered.overrides is None else steered.overrides,
+            )
+        )
+        for notice in steered.notices:
+            if session.log is not None:
+                session.log.append(session.now(), notice)
+
+    def _past(self) -> Iterator[Movement]:
+        """Read every movement so far, once somebody asks."""
+        session = self._session
+        if session.log is not None:
+            yield from own_movements(session.log.directory, session.files)
