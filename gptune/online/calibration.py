@@ -15,7 +15,7 @@ batches, by the validation metric: at the start of a run such a short look is no
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 FIRST, PACE = -2.0, 0.1  # the ramp's first rate [decades], and its rise [decades a step]
@@ -23,19 +23,22 @@ BACK, ATTEMPTS = 2.0, 5  # a ramp that began too high begins so much lower [deca
 SOON = 14  # what happens within so many steps says that it began too high [steps]
 REACH = 2.2  # a ramp ends so far above the turn at the latest [decades]
 HIGHEST = 5.5  # or so far above its beginning [decades]
-TURN = 0.2  # what is left of the first cosine at the turn
+TURN = 0.15  # what is left of the deepest cosine at the turn
+FLAT = -0.05  # a cosine that never lies deeper says nothing
 SMOOTH_COSINE, SMOOTH_LOSS = 0.87, 0.8  # kept a step
 LOST, NOISE = 0.5, 6.0  # a blow-up: half of the progress, and so many MADs of the first losses
-WEIGHT, BELOW = 0.65, 0.2  # of the turn against the blow-up; the right rate below both [decades]
-LAG = 0.85  # and lower with momentum: decades per decade of its memory, 1 / (1 - momentum)
-GAP = 0.4  # from the turn to a blow-up that was not seen [decades]
-# How far the turn still is, by what is left of the first cosine: the same for all tasks measured.
-LEFT, FAR = (TURN, 0.5, 0.85, 0.95, 1.0), (0.0, 0.5, 1.0, 1.5, 2.0)
+WEIGHT, BELOW = 0.65, 0.4  # of the turn against the blow-up; the right rate below both [decades]
+LAG = 0.7  # and lower with momentum: decades per decade of its memory, 1 / (1 - momentum)
+GAP = 0.3  # from the turn to a blow-up that was not seen [decades]
+# How far the turn still is, by what is left of the deepest cosine: much the same for all tasks.
+LEFT = (TURN, 0.35, 0.51, 0.63, 0.74, 0.81, 0.88)
+FAR = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 2.0)
 USUAL = 0.5  # mean of a cosine schedule, for which BELOW was measured
 STAND = 0.25  # a rate found this close to the user's own is the user's own [decades]
 CHECK = 0.5  # the check arm lies so far below [decades]
 HALF_BACK = 0.4  # of the way that a race has moved
 LOOK = 0.04  # length of an arm, as a fraction of the run
+MARGIN = 0.02  # of the progress; by less, nothing wins against the user's own rate [fraction]
 SHORTEST = 20  # an arm that is shorter shows nothing [steps]
 LEAST = 40  # steps that a calibration needs [steps]
 
@@ -133,7 +136,7 @@ class Climb:
     steps: int
     turn: float | None = None
     blew_up: bool = False
-    left: float | None = None  # of the first cosine, at the end
+    left: float | None = None  # of the deepest cosine, at the end
 
     @property
     def began_too_high(self) -> bool:
@@ -152,7 +155,8 @@ def ramp(terms: Terms) -> Program:
     aim = place(terms, estimate(terms, climb))
     left = terms.budget - wasted
     arms = (aim, aim - CHECK) if aim - CHECK >= terms.low else (aim,)
-    found = yield from race(arms, length(terms, left))
+    margin = 0.0 if aim else MARGIN  # do no harm: the user's own rate has the benefit of the doubt
+    found = yield from race(arms, length(terms, left), margin=margin)
     return Found(
         decades=found.decades,
         arms=found.arms,
@@ -187,7 +191,7 @@ def successive_halving(terms: Terms) -> Program:
     return Found(decades=control, arms=arms, wasted=wasted)
 
 
-def race(arms: Sequence[float], steps: int, *, keep: bool = True) -> Program:
+def race(arms: Sequence[float], steps: int, *, keep: bool = True, margin: float = 0.0) -> Program:
     """Train each arm from the start on, on the same batches; the best by the objective wins.
 
     The start is the state in slot ``origin``, which is in force. The winner's weights stay.
@@ -196,22 +200,33 @@ def race(arms: Sequence[float], steps: int, *, keep: bool = True) -> Program:
         arms: Rates; the first one wins a tie [decades].
         steps: Length of an arm; too short a one is not run, and the first arm wins [steps].
         keep: Whether the winner's state must be in force at the end.
+        margin: By what part of the progress an arm must beat the first one [fraction].
     """
     if len(arms) < 2 or steps < SHORTEST:
         return Found(decades=arms[0])
+    start = (yield Evaluate()) if margin else 0.0
     measured: dict[float, float] = {}
     winner, live = arms[0], arms[0]
     for arm in arms:
         if measured:
             yield Restore("origin")
         live, measured[arm] = arm, (yield from _run(arm, steps))
-        if len(measured) == 1 or measured[arm] > measured[winner]:
+        if len(measured) == 1 or _beats(measured, arm, winner, margin * _progress(measured, start)):
             winner = arm
             if keep and arm != arms[-1]:
                 yield Save("ahead")
     if keep and live != winner:
         yield Restore("ahead")
     return Found(decades=winner, arms=measured, wasted=steps * (len(arms) - 1))
+
+
+def _progress(measured: dict[float, float], start: float) -> float:
+    gained = max(measured.values()) - start
+    return gained if math.isfinite(gained) and gained > 0 else 0.0
+
+
+def _beats(measured: dict[float, float], arm: float, winner: float, by: float) -> bool:
+    return measured[arm] > measured[winner] + (by if winner == next(iter(measured)) else 0.0)
 
 
 def _run(arm: float, steps: int) -> Generator[Command, Any, float]:
@@ -250,7 +265,7 @@ def estimate(terms: Terms, climb: Climb) -> float:
 
 
 def _distance(left: float) -> float:
-    """Say how far the turn still is, by what is left of the first cosine [decades]."""
+    """Say how far the turn still is, by what is left of the deepest cosine [decades]."""
     if left >= LEFT[-1]:
         return FAR[-1]
     above = next(i for i, one in enumerate(LEFT) if left < one)
@@ -327,27 +342,29 @@ class Losses:
 
 @dataclass(slots=True)
 class Cosines:
-    """The cosines of one ramp."""
+    """The cosines of one ramp, smoothed: a mean at first, then a moving one."""
 
-    seen: list[float] = field(default_factory=list)
-    smooth: float = 0.0
     steps: int = 0
+    seen: int = 0
+    smooth: float = 0.0
+    deepest: float = 0.0
 
     def has_turned(self, alignment: float | None) -> bool:
-        """Say whether the cosine is spent, compared with what it was at the beginning."""
+        """Say whether the cosine is spent, compared with the deepest so far."""
         self.steps += 1
         if alignment is not None:
-            kept = SMOOTH_COSINE if self.seen else 0.0
+            self.seen += 1
+            kept = min(SMOOTH_COSINE, 1 - 1 / self.seen)
             self.smooth = kept * self.smooth + (1 - kept) * alignment
-            self.seen.append(alignment)
-        return self.left is not None and self.left < TURN
+            if self.seen >= 8:
+                self.deepest = min(self.deepest, self.smooth)
+        left = self.left
+        return left is not None and self.steps >= 13 and left < TURN
 
     @property
     def left(self) -> float | None:
-        """Give what is left of the first cosine; ``None`` while too few were seen."""
-        if self.steps < 13 or len(self.seen) < 10:
-            return None
-        return self.smooth / min(-0.05, fmean(self.seen[2:12]))
+        """Give what is left of the deepest cosine; ``None`` while too few were seen."""
+        return self.smooth / min(FLAT, self.deepest) if self.seen >= 8 else None
 
 
 PROGRAMS = {"ramp": ramp, "race": successive_halving}
