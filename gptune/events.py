@@ -190,6 +190,7 @@ class LookAhead(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
         high: The highest one.
         turn: The multiplier at which the gradient no longer points against the last update.
         blow_up: The multiplier at which the training loss blew up.
+        aim: What those two, or earlier runs, said; the arms decide around it.
         stopped: Why it was ended before its end.
     """
 
@@ -201,6 +202,7 @@ class LookAhead(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     high: float | None = None
     turn: float | None = None
     blow_up: float | None = None
+    aim: float | None = None
     stopped: str = ""
 
 

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
-from torch.optim import Optimizer
 
 from gptune.actuators import OptimizerKnob
-from gptune.actuators.optimizer import mean_level
+from gptune.actuators.optimizer import mean_rate
 from gptune.configs import Mode
 from gptune.events import Blocked
 from gptune.online import look_ahead
@@ -21,9 +20,8 @@ from gptune.records import Float, Reason
 from gptune.safety import gate
 
 EARLY = 0.05  # a calibration begins within this part of the run: later its signals have faded
-WARM = 0.1  # a warm-up that lasts longer leaves no start to calibrate at
-RISEN = 0.999  # of the peak: the warm-up is over
-LOWEST, HIGHEST = 0.3, 1.0  # what the mean of a schedule can be, in units of its value now
+ROOM = 1.0  # above its peak that the bounds must leave, in a warm-up too [decades]
+LOWEST, HIGHEST = 0.3, 1.0  # what the mean of a schedule can be, in units of its peak
 UNKNOWN = 0.7  # and what it is taken to be where it is not known: between cosine and constant
 
 
@@ -67,13 +65,22 @@ class Calibrator:
         looking: What carries programs out.
         rate: The learning rate.
         scheduler: The user's, which says how high the rate will be later.
+        known: The rate that earlier runs of the same task found best, if they are asked [1/step].
     """
 
-    def __init__(self, session: Session, looking: Looking, rate: Hand, scheduler: Any) -> None:
+    def __init__(
+        self,
+        session: Session,
+        looking: Looking,
+        rate: Hand,
+        *,
+        scheduler: Any,
+        known: float | None,
+    ) -> None:
         self._session, self._looking, self._scheduler = session, looking, scheduler
+        self._known = known
         assert isinstance(rate.actuator, OptimizerKnob)
         self._rate, self._knob = rate.actuator, rate.knob
-        self._before: float | None = None  # the schedule's value one step ago
 
     @property
     def waits(self) -> bool:
@@ -89,7 +96,7 @@ class Calibrator:
         why = self._why_not(has_closure=has_closure)
         if why:
             self._give_up(why)
-        elif not self._is_warming_up():
+        elif not self._is_held():
             self._begin()
 
     def _why_not(self, *, has_closure: bool) -> str:
@@ -102,17 +109,20 @@ class Calibrator:
             return "the optimizer is stepped with a closure, which computes its gradients unseen"
         if not free or session.state.safety.paused:
             return f"{family} may not move now: {', '.join(resting) or 'tuning is paused'}"
-        warms = self._before is not None
-        if session.steps > (WARM if warms else EARLY) * total:
-            return "the start of the run is over" + (", and the rate still rises" if warms else "")
+        if session.steps > EARLY * total:
+            return "the start of the run is over"
         return ""
 
-    def _is_warming_up(self) -> bool:
-        """Say whether the schedule still rises: it is below its peak, and has not stopped."""
-        now, before = self._rate.scheduled(), self._before
-        rises = now < RISEN * self._rate.reference() and (before is None or now > before)
-        self._before = now if rises else before
-        return rises
+    def _is_held(self) -> bool:
+        """Say whether a warm-up still holds the rate down, whatever the multiplier."""
+        now, _, high = self._range()
+        return high + math.log10(max(now, 1e-9)) < min(ROOM, high - 0.05)
+
+    def _range(self) -> tuple[float, float, float]:
+        """Give the schedule's value as a part of its peak, and the bounds [decades]."""
+        space, home = self._knob.space, float(self._session.state.point[self._knob.family])
+        assert isinstance(space, Float)
+        return self._looking.part(), math.log10(space.low / home), math.log10(space.high / home)
 
     def _begin(self) -> None:
         session, terms = self._session, self._terms()
@@ -120,23 +130,31 @@ class Calibrator:
         event = look_ahead.announced("calibration", home, terms.low, terms.high)
         if session.log is None or not session.log.append(session.now(), event, durable=True):
             return self._give_up("the log could not be written")
+        known = self._decades_known(home, terms)
+        if known is not None:
+            return self._end(Found(decades=known, aim=known), "")
         program = PROGRAMS[session.config.recipe.calibration.method](terms)
-        self._looking.begin(program, home, self._end)
+        self._looking.begin(program, home, self._end, levels=True)
         return None
+
+    def _decades_known(self, home: float, terms: Terms) -> float | None:
+        """Give what earlier runs found, above the rate that is in force now."""
+        now = self._rate.reference() * home
+        if self._known is None or now <= 0:
+            return None
+        return min(max(math.log10(self._known / now), terms.low), terms.high)
 
     def _terms(self) -> Terms:
         config, left = self._session.config, (self._session.config.total_steps or 0)
         left -= self._session.steps
-        home = float(self._session.state.point[self._knob.family])
-        space = self._knob.space
-        assert isinstance(space, Float)
+        _, low, high = self._range()
         return Terms(
             total=left,
             budget=int(config.recipe.calibration.budget * left),
-            low=math.log10(space.low / home),
-            high=math.log10(space.high / home),
+            low=low,
+            high=high,
             inertia=self._looking.inertia(),
-            level=level(self._rate.optimizer, self._scheduler, left),
+            level=level(self._rate, self._scheduler, left),
         )
 
     def _end(self, found: Found | None, why: str) -> None:
@@ -163,7 +181,8 @@ class Calibrator:
         session.say(said)
 
 
-def level(optimizer: Optimizer, scheduler: Any, steps: int) -> float:
-    """Say how high the schedule will be on average, in units of its value now."""
-    mean = foreign_call(lambda: mean_level(optimizer, scheduler, steps)).value
-    return UNKNOWN if mean is None else min(max(mean, LOWEST), HIGHEST)
+def level(rate: OptimizerKnob, scheduler: Any, steps: int) -> float:
+    """Say how high the schedule will be on average, in units of its peak."""
+    mean = foreign_call(lambda: mean_rate(rate.optimizer, scheduler, steps)).value
+    peak = rate.reference()
+    return UNKNOWN if mean is None or peak <= 0 else min(max(mean / peak, LOWEST), HIGHEST)

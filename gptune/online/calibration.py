@@ -79,10 +79,12 @@ class Taken:
     Attributes:
         loss: The training loss.
         alignment: Cosine between the gradient and the update before it, if there is one.
+        decades: The rate that was in force: bounds may have kept it below what was wanted.
     """
 
     loss: float
     alignment: float | None
+    decades: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,6 @@ class Terms:
         high: Highest one [decades].
         inertia: The optimizer's momentum, or its first beta.
         level: Mean of the schedule over the run, in units of the user's rate.
-        hint: What earlier runs of the same task found best, if they are asked [decades].
     """
 
     total: int
@@ -105,7 +106,6 @@ class Terms:
     high: float
     inertia: float = 0.9
     level: float = USUAL
-    hint: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +118,7 @@ class Found:
         wasted: Steps that were thrown away [steps].
         turn: Where the cosine was spent [decades].
         blow_up: Where the training loss blew up [decades].
+        aim: What those two say, before any arm is run [decades].
     """
 
     decades: float
@@ -125,6 +126,7 @@ class Found:
     wasted: int = 0
     turn: float | None = None
     blow_up: float | None = None
+    aim: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,7 @@ def ramp(terms: Terms) -> Program:
         wasted=wasted + found.wasted,
         turn=climb.turn,
         blow_up=climb.end if climb.blew_up else None,
+        aim=aim,
     )
 
 
@@ -301,14 +304,15 @@ def _climb(terms: Terms, begin: float, most: int) -> Generator[Command, Any, Cli
     turn: float | None = None
     steps, at, blew_up = 0, begin, False
     while steps < most:
-        at = begin + PACE * steps
-        taken = yield Train(at)
-        steps += 1
+        wanted = begin + PACE * steps
+        taken = yield Train(wanted)
+        at, steps = taken.decades, steps + 1
         blew_up = losses.blows_up(taken.loss)
         if turn is None and cosines.has_turned(taken.alignment):
             turn = at
         far = begin + HIGHEST if turn is None else turn + REACH
-        if blew_up or at + PACE > min(far, terms.high):
+        is_held = at < wanted - PACE / 2 and cosines.seen > 0
+        if blew_up or is_held or at + PACE > min(far, terms.high):
             break
     left = cosines.left
     return Climb(begin=begin, end=at, steps=steps, turn=turn, blew_up=blew_up, left=left)

@@ -16,10 +16,12 @@ from gptune.online.batches import Batches
 from gptune.online.calibrating import Calibrator, obstacle, rate_of
 from gptune.online.decision import Seen
 from gptune.online.evaluation import evaluate_mean
+from gptune.online.experience import best_rate
 from gptune.online.look_ahead import SAVED, Bench, Looking
 from gptune.online.metrics import read_metric
 from gptune.online.rescue import EVERY, Rescue
 from gptune.online.session import Session
+from gptune.recipe.prior import prior_rates
 from gptune.records import Decision, Reason
 
 NEVER = 2**63
@@ -34,6 +36,7 @@ class Given:
     evaluate: Callable[[], Any] | None = None
     scheduler: Any = None
     training_state: TrainingState | None = None
+    prior_runs: tuple[str, ...] = ()
     alone: bool = True
 
 
@@ -198,7 +201,14 @@ class Care:
             raise RecipeError(f"calibration.enabled: is true, but {self._why}")
         if wanted is False or self._why or rate is None or self._looking is None:
             return None
-        return Calibrator(session, self._looking, rate, self._given.scheduler)
+        past = prior_rates(self._given.prior_runs, rate.knob.family)
+        return Calibrator(
+            session,
+            self._looking,
+            rate,
+            scheduler=self._given.scheduler,
+            known=best_rate(past),
+        )
 
     def _before_step(self, has_closure: bool) -> None:  # noqa: FBT001  a hook's signature
         if self._calibrator is not None:

@@ -65,6 +65,7 @@ class Looking:
         self._finish: Finish | None = None
         self._positions: dict[str, int] = {}
         self._home, self._at, self._unseen = 1.0, 0, 0
+        self._levels, self._tried = False, 0.0
 
     @property
     def is_running(self) -> bool:
@@ -102,14 +103,17 @@ class Looking:
         self._probe.detach()
         self._bench.batches.forget()
 
-    def begin(self, program: Program, home: float, finish: Finish) -> None:
+    def begin(self, program: Program, home: float, finish: Finish, *, levels: bool = False) -> None:
         """Start a program; what it changes is in force at the next step.
 
         Args:
             program: What to do.
             home: The multiplier that 0 decades stand for, and that a failure leaves in force.
             finish: Called at the end with what was found, or with nothing and the reason.
+            levels: Whether a trial's rate is relative to the schedule's peak, and stands still,
+                rather than following the schedule.
         """
+        self._levels = levels
         self._probe.attach()
         self.steps, self._home, self._finish = 0, home, finish
         self._program, self._positions = program, {}
@@ -124,7 +128,7 @@ class Looking:
         if reading.fault not in (None, Reason.NOT_FINITE):
             self.abort(f"step() must be given the training loss, got {reading.raw}")
         else:
-            self._go_on(Taken(reading.value, self._probe.alignment))
+            self._go_on(Taken(reading.value, self._probe.alignment, self._tried))
 
     def abort(self, why: str) -> None:
         """End the program, and put back what it started from."""
@@ -174,8 +178,19 @@ class Looking:
         return None
 
     def _put(self, decades: float) -> None:
-        self.move = within(self._bench.rate.knob, self._home * 10.0**decades)
-        self._bench.rate.actuator.apply(self._bench.rate.knob.native(self.move))
+        """Put a rate in force, as near to what is wanted as the knob's bounds allow."""
+        knob, part = self._bench.rate.knob, self.part() if self._levels else 1.0
+        wanted = self._home * 10.0**decades / part if part > 0 else math.inf
+        self.move = within(knob, wanted)
+        self._tried = decades + math.log10(self.move / wanted) if part > 0 else -math.inf
+        self._bench.rate.actuator.apply(knob.native(self.move))
+
+    def part(self) -> float:
+        """Give the schedule's value of now as a part of its peak."""
+        actuator = self._bench.rate.actuator
+        assert isinstance(actuator, OptimizerKnob)
+        peak = actuator.reference()
+        return actuator.scheduled() / peak if peak > 0 else 1.0
 
     def _end(self, found: Found | None, why: str) -> None:
         bench, finish = self._bench, self._finish
@@ -239,6 +254,7 @@ def told(purpose: str, found: Found | None, home: float, *, sign: float, why: st
         purpose=purpose,
         turn=multiplier(found.turn),
         blow_up=multiplier(found.blow_up),
+        aim=multiplier(found.aim),
         stopped=stopped,
     )
 

@@ -135,6 +135,7 @@ class Tuner:
             evaluate=evaluate,
             scheduler=scheduler,
             training_state=training_state,
+            prior_runs=runs,
             alone=broadcast is alone,
         )
         self._care = Care(self._session, given, self._batches)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from gptune.configs import Knob
 from gptune.errors import RecipeError
-from gptune.events import Line, Opened
-from gptune.records import Observation, Scalar
+from gptune.events import Line, LookAhead, Observed, Opened
+from gptune.records import Observation, PastRate, Scalar
 from gptune.run_directory.event_log import effective, read_events
 from gptune.run_directory.exports import observations
 from gptune.run_directory.names import EVENTS
@@ -39,6 +39,36 @@ def prior_observations(
             )
         found.extend(_told(effective(read_events(Path(run))), knobs, start))
     return found
+
+
+def prior_rates(runs: Iterable[str], family: str) -> list[PastRate]:
+    """Read which learning rate each of the runs was calibrated to, and how it ended.
+
+    Args:
+        runs: Run directories; those without a calibration are left out.
+        family: The learning rate's.
+    """
+    found = (_past_rate(effective(read_events(Path(run))), family) for run in runs)
+    return [past for past in found if past is not None]
+
+
+def _past_rate(lines: list[Line], family: str) -> PastRate | None:
+    events = [line.event for line in lines]
+    seen = [e for e in events if isinstance(e, Observed) and isinstance(e.metric, float)]
+    looks = [e for e in events if isinstance(e, LookAhead) and e.purpose == "calibration"]
+    opened = next((e for e in events if isinstance(e, Opened)), None)
+    rates = [e.knobs[family].scheduled for e in seen if family in e.knobs]
+    peak = max((rate for rate in rates if isinstance(rate, int | float)), default=0.0)
+    if not (looks and seen and opened and peak > 0) or looks[-1].stopped or not looks[-1].chosen:
+        return None
+    sign = -1.0 if opened.recipe["objective"]["mode"] == "min" else 1.0
+    chosen = float(looks[-1].chosen)
+    return PastRate(
+        rate=peak * chosen,
+        aim=peak * (looks[-1].aim or chosen),
+        value=sign * seen[-1].metric,  # type: ignore[operator]
+        start=sign * seen[0].metric,  # type: ignore[operator]
+    )
 
 
 def _told(

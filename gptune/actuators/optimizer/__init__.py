@@ -7,13 +7,13 @@ effective one. AdamW's decay is ``lr * weight_decay``, so scaling the rate scale
 from gptune.actuators.optimizer.hooks import StepHooks
 from gptune.actuators.optimizer.knobs import OptimizerActuator, OptimizerKnob, optimizer_actuators
 from gptune.actuators.optimizer.probe import StepProbe
-from gptune.actuators.optimizer.rehearsal import mean_level
+from gptune.actuators.optimizer.rehearsal import mean_rate
 
 __all__ = [
     "OptimizerActuator",
     "OptimizerKnob",
     "StepHooks",
     "StepProbe",
-    "mean_level",
+    "mean_rate",
     "optimizer_actuators",
 ]

@@ -12,8 +12,8 @@ from gptune.actuators.optimizer.places import RATE, number
 LONGEST = 50_000  # more steps would take longer than a user likes to wait [steps]
 
 
-def mean_level(optimizer: Optimizer, scheduler: Any, steps: int) -> float | None:
-    """Say how high the learning rate will be on average, in units of its value now.
+def mean_rate(optimizer: Optimizer, scheduler: Any, steps: int) -> float | None:
+    """Say how high the learning rate of the first group will be on average [1/step].
 
     Args:
         optimizer: Whose rate.
@@ -23,7 +23,7 @@ def mean_level(optimizer: Optimizer, scheduler: Any, steps: int) -> float | None
 
     Returns:
         The mean over the steps that are left; ``None`` if that cannot be known: there is a
-        scheduler that nobody told of, the rate is 0 now, or the run is too long.
+        scheduler that nobody told of, or the run is too long.
 
     Raises:
         Exception: What the scheduler raises, be it in a copy.
@@ -31,13 +31,13 @@ def mean_level(optimizer: Optimizer, scheduler: Any, steps: int) -> float | None
     Example:
         >>> from torch.optim.lr_scheduler import CosineAnnealingLR
         >>> optimizer = SGD([torch.zeros(1)], lr=0.1)
-        >>> round(mean_level(optimizer, CosineAnnealingLR(optimizer, 100), 100), 2)
-        0.51
+        >>> round(mean_rate(optimizer, CosineAnnealingLR(optimizer, 100), 100), 3)
+        0.05
     """
     if scheduler is None:
-        return None if any("initial_lr" in group for group in optimizer.param_groups) else 1.0
-    now = number(RATE.get(optimizer.param_groups[0]))
-    if now <= 0 or not 0 < steps <= LONGEST:
+        has_one = any("initial_lr" in group for group in optimizer.param_groups)
+        return None if has_one else number(RATE.get(optimizer.param_groups[0]))
+    if not 0 < steps <= LONGEST:
         return None
     given = scheduler if isinstance(scheduler, list | tuple) else [scheduler]
     stand_in = _stand_in(optimizer)
@@ -51,7 +51,7 @@ def mean_level(optimizer: Optimizer, scheduler: Any, steps: int) -> float | None
             total += number(RATE.get(stand_in.param_groups[0]))
             for one in copies:
                 one.step()
-    return total / steps / now
+    return total / steps
 
 
 def _stand_in(optimizer: Optimizer) -> Optimizer:
