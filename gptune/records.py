@@ -217,22 +217,6 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     is_gain: bool = False
 
 
-class PastRate(msgspec.Struct, frozen=True, kw_only=True):
-    """What an earlier run of the same task says of the learning rate.
-
-    Attributes:
-        rate: The highest of its schedule, times the multiplier that it was calibrated to [1/step].
-        aim: What its calibration aimed at, before anything was compared [1/step].
-        value: How it ended, larger is better [metric units].
-        start: Its first value [metric units].
-    """
-
-    rate: float
-    aim: float
-    value: float
-    start: float
-
-
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
     """The posterior along one knob through the point in force, for the report."""
 

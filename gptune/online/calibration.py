@@ -178,9 +178,9 @@ def successive_halving(terms: Terms) -> Program:
     """
     yield Save("origin")
     control, wasted = 0.0, 0
-    others: tuple[float, ...] = (-1.0, 1.0)
+    others = _within(terms, (-1.0, 1.0))
     arms: dict[float, float] = {}
-    steps = min(length(terms, terms.budget), terms.budget // len(others))
+    steps = min(length(terms, terms.budget), terms.budget // 2)
     while others:
         found = yield from race((control, *others), steps)
         wasted += found.wasted
@@ -189,9 +189,13 @@ def successive_halving(terms: Terms) -> Program:
         others = ()
         if moved and wasted + 2 * steps <= terms.budget:
             onward = (control + moved, control - HALF_BACK * moved)
-            others = tuple(x for x in onward if terms.low <= x <= terms.high)
+            others = _within(terms, onward)
             yield Save("origin")
     return Found(decades=control, arms=arms, wasted=wasted)
+
+
+def _within(terms: Terms, rates: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(rate for rate in rates if terms.low <= rate <= terms.high)
 
 
 def race(arms: Sequence[float], steps: int, *, keep: bool = True, margin: float = 0.0) -> Program:

@@ -171,7 +171,8 @@ class Care:
         given = self._given
         there = given.model is not None and given.evaluate is not None
         has_length = self._session.config.total_steps is not None
-        expected = enabled == "auto" and there and has_length
+        has_rate = any(hand.knob.is_rate for hand in self._session.hands.values())
+        expected = enabled == "auto" and there and has_length and has_rate
         return expected and self._session.state.mode is Mode.ACTIVE and bool(self._why)
 
     def _make_looking(self, state: TrainingState, batches: Batches) -> Looking | None:

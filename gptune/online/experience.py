@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gptune.online.forecast import NORMAL
-from gptune.records import PastRate
+from gptune.recipe.prior import PastRate
 
 REACH, GRID = 0.5, 101  # how far from the aim is looked [decades]; at how many places
 CURVATURE = 8.0  # of the prior mean [deviations of the outcome's noise per squared decade]

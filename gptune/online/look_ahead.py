@@ -13,7 +13,7 @@ from gptune.events import LookAhead, Raw
 from gptune.online.batches import Batches
 from gptune.online.calibration import Evaluate, Found, Program, Restore, Save, Taken, Train
 from gptune.online.decision import Hand
-from gptune.online.foreign import foreign_call
+from gptune.online.foreign import Answer, foreign_call
 from gptune.online.metrics import read_metric
 from gptune.records import Float, Point, Reason
 
@@ -66,6 +66,7 @@ class Looking:
         self._positions: dict[str, int] = {}
         self._home, self._at, self._unseen = 1.0, 0, 0
         self._levels, self._tried = False, 0.0
+        self._inside = False  # a step of the optimizer, before it happens
 
     @property
     def is_running(self) -> bool:
@@ -99,9 +100,10 @@ class Looking:
             self.rest()
 
     def rest(self) -> None:
-        """Watch them no more."""
-        self._probe.detach()
+        """Watch them no more; within a step the hook stays, for torch walks through its hooks."""
         self._bench.batches.forget()
+        if not self._inside:
+            self._probe.detach()
 
     def begin(self, program: Program, home: float, finish: Finish, *, levels: bool = False) -> None:
         """Start a program; what it changes is in force at the next step.
@@ -136,18 +138,35 @@ class Looking:
             self._end(None, why)
 
     def _before(self, has_closure: bool) -> None:  # noqa: FBT001  a hook's signature
-        self._tell_before(has_closure)
+        self._inside = True
+        try:
+            self._see_step(has_closure=has_closure)
+        finally:
+            self._inside = False
+
+    def _see_step(self, *, has_closure: bool) -> None:
+        told = foreign_call(lambda: self._tell_before(has_closure))
         self._unseen += 1
-        if self._unseen > 1 and self.is_running:
+        if told.error is not None:
+            self._give_up(told)
+        elif self.is_running and self._unseen > 1:
             self.abort("the optimizer was stepped twice for one call of step()")
+        elif self.is_running:
+            compared = foreign_call(self._probe.compare)
+            if compared.error is not None:
+                self._give_up(compared)
+
+    def _give_up(self, failure: Answer[Any]) -> None:
+        """End what runs on account of a failure; the training step goes on."""
+        self.errors.extend([] if failure.error is None else [failure.error])
+        self.abort(failure.message)
 
     def _go_on(self, answer: Any) -> None:
         program = self._program
         assert program is not None
         done = foreign_call(lambda: self._follow(program, answer))
         if done.error is not None:
-            self.errors.append(done.error)
-            self.abort(done.message)
+            self._give_up(done)
         elif done.value is not None:
             self._end(done.value, "")
 

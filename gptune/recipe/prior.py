@@ -3,14 +3,32 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from gptune.configs import Knob
 from gptune.errors import RecipeError
 from gptune.events import Line, LookAhead, Observed, Opened
-from gptune.records import Observation, PastRate, Scalar
+from gptune.records import Observation, Scalar
 from gptune.run_directory.event_log import effective, read_events
 from gptune.run_directory.exports import observations
 from gptune.run_directory.names import EVENTS
 from gptune.safety.blockers import place_faults
+
+
+class PastRate(msgspec.Struct, frozen=True, kw_only=True):
+    """What an earlier run of the same task says of the learning rate.
+
+    Attributes:
+        rate: The highest of its schedule, times the multiplier that it was calibrated to [1/step].
+        aim: What its calibration aimed at, before anything was compared [1/step].
+        value: How it ended, larger is better [metric units].
+        start: Its first value [metric units].
+    """
+
+    rate: float
+    aim: float
+    value: float
+    start: float
 
 
 def prior_observations(

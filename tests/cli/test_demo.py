@@ -96,7 +96,6 @@ def test_help_of_the_program_names_the_command(capsys: pytest.CaptureFixture[str
         ("--steps 0", "steps"),
         ("--steps -5", "steps"),
         ("--mode fast", "mode"),
-        ("--mode guard", "mode"),
         ("--mode replay", "mode"),
         ("--mode ", "mode"),
         ("--seed -1", "seed"),

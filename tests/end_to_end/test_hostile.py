@@ -59,7 +59,6 @@ TAMPERED: dict[str, Callable[[dict[str, Any]], object]] = {
     "no number": lambda s: s["kernel"]["point"].update({"loss.aux": "fast"}),
     "a decision before the first": lambda s: kernel(s, decision=-5),
     "steps before the first": lambda s: s.update(steps=-1),
-    "a mode that is not built": lambda s: kernel(s, mode="guard"),
     "a replay of nothing": lambda s: kernel(s, mode="replay"),
     "a brake taken off": lambda s: kernel(s, overrides={"safety.block_on_nan": False}),
     "a wrong override": lambda s: kernel(s, overrides={"acceptance.epsilon": -1.0}),
@@ -180,7 +179,7 @@ def test_a_command_says_so_when_what_was_open_could_not_be_put_back(tmp_path: Pa
             tuner.report({"val/loss": 1.0})
         knob.fails.add("restore")
         ident = control.send(Disk(), tmp_path / "run", "disable", {})
-        tuner._session.serve()
+        tuner._service.serve()
         answer = control.read_answer(Disk(), tmp_path / "run", ident)
         knob.fails.clear()
     assert answer is not None

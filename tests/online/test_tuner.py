@@ -141,7 +141,7 @@ def test_an_objective_that_is_never_reported_is_warned_of_once_with_the_nearest_
     ("chosen", "error", "message"),
     [
         ({"mode": "Active"}, RecipeError, "mode: .*did you mean 'active'"),
-        ({"mode": "guard"}, RecipeError, "mode: 'guard' is not available yet"),
+        ({"mode": "guard"}, RecipeError, "mode: 'guard' restores the training state"),
         ({"objective": "x", "recipe": {}}, RecipeError, "objective: must not stand beside recipe="),
         ({"recipe": {"saftey": {}}}, RecipeError, "saftey: unknown key; did you mean 'safety'"),
         ({"recipe": "recipe.yaml"}, RecipeError, "recipe.yaml: cannot be read"),

@@ -121,7 +121,7 @@ class FarEnd(AcquisitionFunction):
         super().__init__(model)
         self.sign = 1.0 if up else -1.0
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: N803  BoTorch's own name
+    def forward(self, X: Tensor) -> Tensor:
         """Give the place itself, shape ``(m,)`` for places of shape ``(m, 1, d)``."""
         return self.sign * X.sum((-1, -2))
 

@@ -14,11 +14,11 @@ from gptune.actuators.optimizer.places import BETA1, MOMENTUM, number, parameter
 class StepProbe:
     """Sees each step before it happens, and before any multiplier scales it.
 
-    While it is attached it keeps one copy of the parameters, and waits for the device once a step.
+    `compare` keeps a copy of the parameters, and waits for the device.
 
     Args:
         optimizer: Whose steps.
-        before: Called with whether the step was given a closure, first of all hooks.
+        before: Called first of all hooks, with whether the step was given a closure.
     """
 
     def __init__(self, optimizer: Optimizer, before: Callable[[bool], None]) -> None:
@@ -61,14 +61,13 @@ class StepProbe:
     def _see(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         given = [*args[1:], kwargs.get("closure")]
         self._before(any(callable(one) for one in given))
-        if self._handle is not None:
-            self._compare()
 
     @torch.no_grad()
-    def _compare(self) -> None:
+    def compare(self) -> None:
+        """Compare the gradient of the step to come with the update before it."""
         trained = [p for p in parameters_of(self.optimizer) if p.grad is not None]
         trained = [p for p in trained if not p.grad.is_sparse]  # type: ignore[union-attr]
-        same = len(trained) == len(self._parameters) == len(self._then)
+        same = 0 < len(trained) == len(self._parameters) == len(self._then)
         if same and all(map(_is, trained, self._parameters)):
             self.alignment = _cosine(trained, self._then)
             torch._foreach_copy_(self._then, trained)

@@ -34,7 +34,7 @@ from gptune.online.decision import (
     settle,
 )
 from gptune.online.decision.carry_out import Done, Saved
-from gptune.online.decision.plan import _heading
+from gptune.online.decision.request import _heading
 from gptune.online.foreign import Answer
 from gptune.records import (
     Action,

@@ -1,0 +1,124 @@
+"""Batches between the loader and the loop: as many as the loader has, whatever happens."""
+
+from collections import namedtuple
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gptune.online.batches import Batches
+
+Pair = namedtuple("Pair", ["x", "y"])
+
+
+def loader(count: int, start: int = 0) -> list[tuple[Tensor, int]]:
+    return [(torch.full((2,), float(start + n)), start + n) for n in range(count)]
+
+
+@given(st.lists(st.integers(0, 6), max_size=4))
+def test_untouched_it_gives_the_loaders_own_batches_epoch_by_epoch(counts: list[int]) -> None:
+    batches = Batches()
+    for count in counts:
+        own = loader(count)
+        assert all(a is b for a, b in zip(batches.over(own), own, strict=True))
+    assert batches.used == any(counts)
+
+
+@given(st.lists(st.sampled_from(["take", "record", "rewind", "forget"]), max_size=30))
+def test_whatever_is_done_there_are_as_many_batches_as_the_loader_has(doings: list[str]) -> None:
+    batches, taken = Batches(), 0
+    stream = batches.over(loader(200))
+    for doing in doings:
+        if doing == "take":
+            taken += next(stream, None) is not None
+        elif doing == "rewind":
+            batches.rewind(0)
+        else:
+            getattr(batches, doing)()
+    assert taken + sum(1 for _ in stream) == 200
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x,
+        lambda x: (x, 3),
+        lambda x: [x, x + 1],
+        lambda x: {"x": x, "name": "a"},
+        lambda x: Pair(x, x + 1),
+        lambda x: {"deep": [(x, {"y": x})]},
+    ],
+)
+def test_a_replay_gives_what_was_recorded_even_if_the_loop_wrote_into_it(make: Any) -> None:
+    batches = Batches()
+    stream = batches.over([make(torch.full((3,), float(n))) for n in range(8)])
+    batches.record()
+    first = [next(stream) for _ in range(3)]
+    for batch in first:
+        for tensor in tensors(batch):
+            tensor.add_(100)
+    batches.rewind(1)
+    again = [next(stream) for _ in range(3)]
+    assert [type(b) for b in again] == [type(b) for b in first]
+    values = [[float(t[0]) for t in tensors(b)] for b in again]
+    expected = [[float(t[0]) for t in tensors(make(torch.full((3,), n)))] for n in (1.0, 2.0, 5.0)]
+    assert values == expected  # then new ones; those that fell to the replay are gone
+
+
+def tensors(batch: Any) -> Iterator[Tensor]:
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, dict):
+        for item in batch.values():
+            yield from tensors(item)
+    elif isinstance(batch, list | tuple):
+        for item in batch:
+            yield from tensors(item)
+
+
+def test_what_does_not_fit_is_not_recorded_and_the_replay_goes_on_with_new_batches() -> None:
+    batches = Batches(largest=3 * 8)
+    stream = batches.over(loader(10))
+    batches.record()
+    for _ in range(5):
+        next(stream)
+    assert batches.position == 3
+    batches.rewind(0)
+    assert [next(stream)[1] for _ in range(4)] == [0, 1, 2, 8]
+    assert batches.replayed == 3
+
+
+def test_a_rare_batch_that_is_not_finite_is_replaced_once_a_run_was_poisoned() -> None:
+    def poisoned() -> list[tuple[Tensor, int]]:
+        made = loader(40)
+        made[20][0].fill_(torch.nan)
+        return made
+
+    assert any(x.isnan().any() for x, _ in Batches().over(poisoned()))
+    batches = Batches()
+    batches.screen()
+    seen = list(batches.over(poisoned()))
+    assert len(seen) == 40
+    assert not any(x.isnan().any() for x, _ in seen)
+    assert seen[20] is seen[19]
+    assert batches.skipped == 1
+
+
+def test_data_that_is_often_not_finite_is_let_through() -> None:
+    batches = Batches()
+    batches.screen()
+    data = [torch.full((2,), torch.nan if n % 3 == 0 else 1.0) for n in range(60)]
+    assert all(a is b for a, b in zip(batches.over(data), data, strict=True))
+
+
+def test_what_the_loader_raises_passes_unchanged() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise KeyError("disk")
+
+    with pytest.raises(KeyError, match="disk"):
+        list(Batches().over(broken()))

@@ -1,0 +1,377 @@
+"""A calibration on real runs: when it begins, what it changes, and what it leaves alone."""
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from gptune import Tuner
+from gptune.errors import RecipeError
+from gptune.events import Accepted, Applied, Blocked, Intent, LookAhead, Observed, Proposed
+from gptune.records import Reason
+from gptune.run_directory import control
+from gptune.run_directory.file_system import Disk
+from tests.fakes import MemoryDisk
+from tests.living import CALIBRATED, STEPS, Living, plain_model, same
+
+NO_SEARCH: dict[str, Any] = {"search": {"algorithm": "none"}, "objective": {"primary": "loss"}}
+
+
+def living(place: Path, **chosen: Any) -> Living:
+    return Living(place / "run", **{"recipe": NO_SEARCH, **chosen})
+
+
+def test_it_is_announced_durably_then_told_and_what_it_found_is_applied(tmp_path: Path) -> None:
+    run = living(tmp_path)
+    run.train(1)
+    first, *rest = run.events(LookAhead)
+    assert (first.purpose, first.arms, first.chosen) == ("calibration", {}, "")
+    assert (first.low, first.high) == pytest.approx((0.01, 100.0))
+    assert rest == []
+    run.train()
+    _, told = run.events(LookAhead)
+    assert told.chosen in told.arms
+    assert 0 < told.steps <= 0.1 * STEPS
+    assert told.turn is not None or told.blow_up is not None
+    kinds = [line.event for line in run.lines()]
+    at = kinds.index(told)
+    proposed, intent, applied, accepted = kinds[at + 1 : at + 5]
+    assert isinstance(proposed, Proposed)
+    assert proposed.source == "calibration"
+    assert isinstance(intent, Intent)
+    assert isinstance(applied, Applied)
+    assert isinstance(accepted, Accepted)
+    assert accepted.reasons == (Reason.MEASURED,)
+    assert run.tuner.values["opt.lr"] == pytest.approx(float(told.chosen), rel=1e-3)
+
+
+def test_a_rate_that_is_far_too_low_is_raised_and_the_run_ends_better(tmp_path: Path) -> None:
+    def slow(model: nn.Module) -> Optimizer:
+        return SGD(model.parameters(), lr=2e-4, momentum=0.9)
+
+    tuned = living(tmp_path / "a", optimizer=slow)
+    tuned.train()
+    alone = living(tmp_path / "b", optimizer=slow, mode="observe")
+    alone.train()
+    assert tuned.tuner.values["opt.lr"] > 10
+    assert tuned.validation() < 0.5 * alone.validation()
+
+
+def test_a_cosine_ends_at_its_end_after_a_calibration_and_two_restores(tmp_path: Path) -> None:
+    run = living(tmp_path)
+    run.poison(300)
+    run.train(400)
+    run.tuner.report({"loss": math.nan})  # sound: only blocked
+    with torch.no_grad():
+        run.model[0].weight.fill_(torch.nan)  # type: ignore[index]
+    run.train()
+    kinds = [line.event.__class__.__name__ for line in run.lines()]
+    assert kinds.count("Restored") == 2
+    assert run.tuner.steps == run.taken == STEPS
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
+    assert math.isfinite(run.validation())
+
+
+def two_groups(model: nn.Module) -> Optimizer:
+    first, last = list(model.parameters())[:2], list(model.parameters())[2:]
+    return AdamW([{"params": first, "lr": 3e-3}, {"params": last, "lr": 1e-3}])
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 1))
+
+
+def dropping() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Dropout(0.2), nn.Linear(24, 1))
+
+
+class Clipping(Living):
+    def update(self, loss: Tensor | None) -> None:
+        nn.utils.clip_grad_norm_(self.model.parameters(), 0.1)
+        super().update(loss)
+
+
+class Accumulating(Living):
+    """Two batches a step of the optimizer."""
+
+    def train(self, steps: int | None = None, *, every: int = 10) -> None:
+        for number, (x, y) in enumerate(self._stream):
+            loss = (self.model(x) - y).square().mean() / 2
+            loss.backward()
+            if number % 2 == 1:
+                self.update(loss)
+                self.optimizer.zero_grad()
+                if self.tuner.steps % every == 0:
+                    self.tuner.report()
+
+
+@pytest.mark.parametrize(
+    ("kind", "chosen"),
+    [
+        (Living, {"optimizer": two_groups}),
+        (Living, {"make": normed}),
+        (Living, {"make": dropping, "optimizer": lambda m: torch.optim.RMSprop(m.parameters())}),
+        (Living, {"optimizer": lambda m: SGD(m.parameters(), lr=0.1)}),
+        (Clipping, {}),
+        (Accumulating, {"steps": 2 * STEPS, "total_steps": STEPS}),
+    ],
+)
+def test_it_works_with_what_loops_are_made_of(
+    kind: type[Living], chosen: dict[str, Any], tmp_path: Path
+) -> None:
+    run = kind(tmp_path / "run", recipe=NO_SEARCH, **chosen)
+    start = run.validation()
+    run.train()
+    _, told = run.events(LookAhead)
+    assert not told.stopped
+    assert run.tuner.steps == run.taken == STEPS
+    assert run.validation() < 0.5 * start
+    assert 0.01 * 0.999 <= min(run.used) <= max(run.used) <= 100 * 1.001
+
+
+def test_nothing_outside_of_narrow_bounds_is_ever_used(tmp_path: Path) -> None:
+    lr = {"bounds": [0.5, 2.0]}
+    recipe = {**NO_SEARCH, "actuators": {"opt": {"mutations": {"lr": lr}}}}
+    run = living(tmp_path, recipe=recipe)
+    run.train()
+    assert len(run.events(LookAhead)) == 2
+    assert 0.5 - 1e-6 <= min(run.used) < max(run.used) <= 2.0 + 1e-6
+
+
+def order(run: Living) -> None:
+    control.send(Disk(), run.run_dir, "apply", {"moves": {"opt.lr": 1.1}})
+    run.tuner.report()
+    run.tuner._session.move({"opt.lr": 1.0}, source="human", tag="back")  # what was ordered
+
+
+INTERRUPTIONS: dict[str, Callable[[Living], object]] = {
+    "close": lambda run: run.tuner.close(),
+    "another mode": lambda run: run.tuner.set_mode("observe"),
+    "a checkpoint": lambda run: run.tuner.state_dict(),
+    "an order": order,
+}
+
+
+@pytest.mark.parametrize("how", INTERRUPTIONS)
+@pytest.mark.parametrize("after", [5, 20, 35])
+def test_whatever_interrupts_it_finds_the_run_as_it_began(
+    how: str, after: int, tmp_path: Path
+) -> None:
+    run = living(tmp_path)
+    before = run.state()
+    run.train(after, every=0)
+    assert not same(run.state(), before)
+    INTERRUPTIONS[how](run)
+    assert same(run.state(), before)
+    assert run.tuner.values == {"opt.lr": 1.0}
+    assert run.tuner.actuators[0].read() == 1.0
+    assert run.events(LookAhead)[-1].stopped
+
+
+def test_after_a_checkpoint_it_begins_again_while_it_is_early(tmp_path: Path) -> None:
+    run = living(tmp_path)
+    run.train(10)
+    state = run.tuner.state_dict()
+    assert state["kernel"]["calibrated"] is False
+    run.train(CALIBRATED)
+    assert [bool(event.stopped) for event in run.events(LookAhead) if event.chosen] == [True, False]
+    assert run.tuner.state_dict()["kernel"]["calibrated"] is True
+
+
+@pytest.mark.parametrize(
+    ("chosen", "why"),
+    [
+        ({"evaluate": None}, "needs evaluate"),
+        ({"model": None}, "needs model"),
+        ({"total_steps": None}, "needs total_steps"),
+        ({"total_steps": 300}, "needs 40 steps"),
+    ],
+)
+def test_what_is_missing_is_named_where_it_is_demanded(
+    chosen: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    recipe = {**NO_SEARCH, "calibration": {"enabled": True}}
+    with pytest.raises(RecipeError, match=f"calibration.enabled.*{why}"):
+        living(tmp_path, recipe=recipe, **chosen)
+
+
+def test_by_default_it_stays_away_in_silence_unless_one_would_wonder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="gptune")
+    silent = living(tmp_path / "a", evaluate=None)
+    silent.train(5, every=0)
+    assert not silent.events(Blocked)
+    assert not silent.events(LookAhead)
+    assert not caplog.records
+    short = living(tmp_path / "b", steps=300)
+    short.train(5)
+    (blocked,) = short.events(Blocked)
+    assert blocked.reasons == (Reason.LOOK_AHEAD,)
+    assert "40 steps" in blocked.message
+    assert "40 steps" in caplog.text
+    assert short.events(LookAhead) == []
+
+
+def test_a_pinned_rate_or_one_that_the_recipe_calls_risky_is_left_alone(tmp_path: Path) -> None:
+    run = living(tmp_path / "a")
+    control.send(Disk(), run.run_dir, "pin", {"family": "opt.lr"})
+    run.tuner.report()
+    run.train(20)
+    assert run.events(LookAhead) == []
+    assert "pinned" in run.events(Blocked)[-1].message
+    lr = {"risk": "high"}
+    recipe = {**NO_SEARCH, "actuators": {"opt": {"mutations": {"lr": lr}}}}
+    risky = living(tmp_path / "b", recipe=recipe)
+    risky.train(20)
+    assert risky.events(LookAhead) == []
+
+
+def test_two_learning_rates_are_left_alone(tmp_path: Path) -> None:
+    model, run_dir = plain_model(), tmp_path / "run"
+    one, other = (SGD(part.parameters(), lr=0.1) for part in (model[0], model[2]))  # type: ignore[index]
+    tuner = Tuner([one, other], model=model, evaluate=lambda: 1.0, total_steps=900, run_dir=run_dir)
+    for _ in range(30):
+        model(torch.ones(2, 6)).sum().backward()
+        one.step()
+        other.step()
+        tuner.step(torch.tensor(1.0))
+    assert tuner.values["opt.lr"] == tuner.values["opt2.lr"] == 1.0
+
+
+def test_a_step_with_a_closure_is_left_alone(tmp_path: Path) -> None:
+    class Closing(Living):
+        def step(self, x: Tensor, y: Tensor) -> None:
+            def closure() -> Tensor:
+                self.optimizer.zero_grad()
+                loss: Tensor = (self.model(x) - y).square().mean()
+                loss.backward()  # type: ignore[no-untyped-call]
+                return loss
+
+            self.optimizer.step(closure)  # type: ignore[arg-type]
+            self.scheduler.step()
+            self.tuner.step(1.0)
+
+    run = Closing(tmp_path / "run", recipe=NO_SEARCH)
+    run.train(20)
+    assert run.events(LookAhead) == []
+    assert "closure" in run.events(Blocked)[-1].message
+
+
+class Nameless(Living):
+    """Forgets the loss."""
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        self.optimizer.zero_grad()
+        (self.model(x) - y).square().mean().backward()
+        self.update(None)
+
+
+class Twice(Living):
+    """Steps the optimizer twice for one call of ``step``."""
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        self.optimizer.step()
+        super().step(x, y)
+
+
+@pytest.mark.parametrize(("kind", "why"), [(Nameless, "training loss"), (Twice, "stepped twice")])
+def test_a_loop_that_it_cannot_follow_ends_it_and_trains_on(
+    kind: type[Living], why: str, tmp_path: Path
+) -> None:
+    run = kind(tmp_path / "run", recipe=NO_SEARCH)
+    run.train(50)
+    assert why in run.events(LookAhead)[-1].stopped
+    assert run.tuner.values == {"opt.lr": 1.0}
+    assert run.tuner.steps == 50
+
+
+@pytest.mark.parametrize("broken", ["raises", "nan", "text"])
+def test_an_evaluation_that_fails_leaves_the_users_rate_or_one_that_was_found(
+    broken: str, tmp_path: Path
+) -> None:
+    def evaluate() -> Any:
+        if broken == "raises":
+            raise OSError("disk")
+        return math.nan if broken == "nan" else "good"
+
+    run = living(tmp_path, evaluate=evaluate)
+    run.train(CALIBRATED, every=0)
+    assert run.tuner.steps == CALIBRATED
+    assert 0.01 <= run.tuner.values["opt.lr"] <= 100
+    assert len(run.events(LookAhead)) == 2
+    if broken == "raises":
+        assert "disk" in run.events(LookAhead)[-1].stopped
+        assert run.tuner.values == {"opt.lr": 1.0}
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_disk_that_fails_moves_nothing(when: str, tmp_path: Path) -> None:
+    disk = MemoryDisk()
+    run = living(tmp_path, file_system=disk)
+    if when == "meanwhile":
+        run.train(30, every=0)
+    disk.break_for_ever("write")
+    run.train(CALIBRATED)
+    assert run.tuner.values == {"opt.lr": 1.0}
+    assert run.tuner.actuators[0].read() == 1.0
+    assert not run.tuner.log_ok
+
+
+def test_it_calibrates_through_a_warm_up(tmp_path: Path) -> None:
+    def warm(optimizer: Optimizer) -> LambdaLR:
+        return LambdaLR(optimizer, lambda t: min(1.0, (t + 1) / 30))
+
+    run = living(tmp_path, mode="off")
+    run.scheduler = warm(run.optimizer)
+    run.tuner = Tuner(
+        run.optimizer,
+        recipe=NO_SEARCH,
+        model=run.model,
+        scheduler=run.scheduler,
+        evaluate=run.evaluate,
+        total_steps=STEPS,
+        run_dir=run.run_dir,
+    )
+    run._stream = run.tuner.batches(run.loader)
+    run.train()
+    _, told = run.events(LookAhead)
+    assert not told.stopped
+    cold = living(tmp_path / "cold")
+    cold.train()
+    ratio = run.tuner.values["opt.lr"] / cold.tuner.values["opt.lr"]
+    assert 0.3 < ratio < 3.2
+    assert max(run.used) <= 100 * 1.001
+
+
+def test_decisions_meanwhile_are_blocked_and_learn_nothing(tmp_path: Path) -> None:
+    run = living(tmp_path)
+    run.train(30)
+    observed = run.events(Observed)
+    assert len(observed) == 3
+    assert all(event.forecast is None for event in observed)
+    assert all(Reason.LOOK_AHEAD in event.reasons for event in run.events(Blocked))
+    assert all(event.knobs["opt.lr"].lost is None for event in observed)
+    assert run.tuner.state_dict()["kernel"]["objective"]["values"] == []
+
+
+def test_a_run_that_learns_from_others_begins_where_they_ended(tmp_path: Path) -> None:
+    first = Living(tmp_path / "first", recipe=NO_SEARCH)
+    first.train()
+    first.tuner.close()
+    recipe = {**NO_SEARCH, "search": {"algorithm": "none", "prior_runs": [str(first.run_dir)]}}
+    second = Living(tmp_path / "second", recipe=recipe)
+    second.train(2)
+    announced, told = second.events(LookAhead)
+    assert (announced.steps, told.steps) == (0, 0)
+    aim = first.events(LookAhead)[-1].aim
+    assert aim is not None
+    assert float(told.chosen) == pytest.approx(aim, rel=0.25)
+    assert second.tuner.values["opt.lr"] == pytest.approx(float(told.chosen), rel=1e-3)
