@@ -189,6 +189,7 @@ class Reason(StrEnum):
     STATE_NOT_FINITE = "state_not_finite"
     RESTORED = "restored"
     MEASURED = "measured"
+    CALIBRATED = "calibrated"
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

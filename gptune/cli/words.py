@@ -79,6 +79,7 @@ MEANINGS = {
     Reason.STATE_NOT_FINITE: "the model or its optimizer held a number that is not finite",
     Reason.RESTORED: "the training state was put back",
     Reason.MEASURED: "a look ahead found it best",
+    Reason.CALIBRATED: "the calibration had found the rate, so the search left it alone",
 }
 
 

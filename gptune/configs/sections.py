@@ -257,11 +257,13 @@ class Calibration(Struct, frozen=True, kw_only=True):
         budget: Most of the run that it may throw away [fraction].
         method: ramp = raise the rate until training gives way, then check what that tells; race =
             train with lower and higher rates from one start, and go on with the best.
+        then: rest = the search leaves a rate alone that was found so; search = it moves it too.
     """
 
     enabled: bool | Literal["auto"] = "auto"
     budget: float = 0.1
     method: Literal["ramp", "race"] = "ramp"
+    then: Literal["rest", "search"] = "rest"
 
     def __post_init__(self) -> None:
         need(0 < self.budget < 1, "budget", "must lie in (0, 1)", self.budget, do="e.g. 0.1")

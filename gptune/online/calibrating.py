@@ -165,7 +165,8 @@ class Calibrator:
         if session.log is not None:
             session.log.append(session.now(), event, durable=True)
         again = found is None and why == look_ahead.SAVED
-        session.state = replace(session.state, calibrated=not again)
+        families = () if found is None else (family,)
+        session.state = replace(session.state, calibrated=not again, found=families)
         if found is None and not again:
             session.say(f"the learning rate is not calibrated: {why}")
         elif chosen != home:

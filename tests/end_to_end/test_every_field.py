@@ -36,6 +36,7 @@ ON_A_MODEL: Values = {
     "calibration.enabled": False,
     "calibration.budget": 0.05,
     "calibration.method": "race",
+    "calibration.then": "search",
 }
 ONE_VALUE = {"version"}  # there is no other value to change it to
 
@@ -297,7 +298,7 @@ def train(run_dir: Path, recipe: dict[str, Any]) -> list[dict[str, Any]]:
         model.train(160, every=0)
         have_trouble(model)
     else:
-        model.train(CALIBRATED)
+        model.train(2 * CALIBRATED)
     model.tuner.close()
     return essence(run_dir)
 

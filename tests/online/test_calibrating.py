@@ -362,6 +362,19 @@ def test_decisions_meanwhile_are_blocked_and_learn_nothing(tmp_path: Path) -> No
     assert run.tuner.state_dict()["kernel"]["objective"]["values"] == []
 
 
+@pytest.mark.parametrize("then", ["rest", "search"])
+def test_the_search_leaves_alone_what_was_calibrated_unless_it_is_told_otherwise(
+    then: str, tmp_path: Path
+) -> None:
+    recipe = {"objective": {"primary": "loss"}, "calibration": {"then": then}}
+    run = living(tmp_path, recipe=recipe)
+    run.train()
+    sources = {event.source for event in run.events(Proposed)} - {"calibration"}
+    assert bool(sources) is (then == "search")
+    reasons = run.tuner.report().reasons
+    assert (Reason.CALIBRATED in reasons) is (then == "rest")
+
+
 def test_a_run_that_learns_from_others_begins_where_they_ended(tmp_path: Path) -> None:
     first = Living(tmp_path / "first", recipe=NO_SEARCH)
     first.train()

@@ -19,7 +19,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "guard": {"mode": "guard"},
     "calibrate": NO_SEARCH,  # and guard
     "race": {**NO_SEARCH, "calibration": {"enabled": True, "method": "race"}},
-    "active": {},  # all defaults: calibration, guard, search
+    "active": {},  # all defaults: calibration, guard, search of what was not calibrated
+    "restless": {"calibration": {"then": "search"}},
     "search": {"calibration": {"enabled": False}},
 }
 

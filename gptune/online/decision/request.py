@@ -31,6 +31,8 @@ def free_knobs(
     """List the knobs that may move now, and why the others may not."""
     free, reasons = gate.free_knobs(state.safety, config.knobs, moment.decision, moment.phase)
     lost = {f: reading.lost for f, reading in seen.knobs.items() if reading.lost}
+    if config.recipe.calibration.then == "rest":
+        lost |= dict.fromkeys(state.found, Reason.CALIBRATED)
     reasons = (*reasons, *(lost[family] for family in free if family in lost))
     return tuple(f for f in free if f not in lost), tuple(dict.fromkeys(reasons))
 

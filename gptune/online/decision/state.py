@@ -53,6 +53,7 @@ class KernelState(Struct, frozen=True, kw_only=True):
         overrides: What an operator has set of the recipe: ``section.field`` -> value.
         guard: What the guard remembers.
         calibrated: Whether the calibration is over, or was given up.
+        found: The families that a calibration has found the value of.
     """
 
     decision: int = 0
@@ -66,6 +67,7 @@ class KernelState(Struct, frozen=True, kw_only=True):
     overrides: dict[str, Scalar | None] = {}
     guard: GuardState = GuardState()
     calibrated: bool = False
+    found: tuple[str, ...] = ()
 
 
 class Seen(Struct, frozen=True, kw_only=True):
