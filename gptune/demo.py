@@ -6,7 +6,7 @@ schedule from the same starting rate.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,7 @@ class Settings:
 
     Attributes:
         lr: Starting learning rate; the default is a tenth of a good one.
-        mode: off | observe | suggest | active.
+        mode: off | observe | suggest | guard | active.
         seed: Of the model, the batches and the proposals.
         steps: Optimizer steps a run [steps].
         run_dir: Where the tuned run is logged.
@@ -93,6 +93,7 @@ class Run:
     seconds: float
     counts: Counter[str] = field(default_factory=Counter)
     run_dir: Path | None = None
+    multiplier: float = 1.0  # of the learning rate, at the end
 
 
 def demo(settings: Settings, console: Console | None = None) -> tuple[Run, Run]:
@@ -182,8 +183,8 @@ def _tuned(settings: Settings, data: Digits, progress: Progress) -> Run:
         seed=settings.seed,
     ) as tuner:
 
-        def after(step: int) -> None:
-            tuner.step()
+        def after(step: int, loss: Tensor) -> None:
+            tuner.step(loss)
             if step % every == 0 and settings.mode != "off":
                 decision = tuner.report()
                 _count(counts, decision)
@@ -191,10 +192,11 @@ def _tuned(settings: Settings, data: Digits, progress: Progress) -> Run:
                 _show(progress, decision)
                 sleep(settings.pace)
 
-        learner.train(settings.steps, after)
+        learner.train(tuner.batches(learner.batches()), after)
         run_dir = tuner.run_dir
     progress.update(task, completed=settings.steps)
-    return Run(*learner.score(), perf_counter() - begin, counts, run_dir)
+    seconds, multiplier = perf_counter() - begin, float(tuner.values["opt.lr"])
+    return Run(*learner.score(), seconds, counts, run_dir, multiplier)
 
 
 def _untuned(settings: Settings, data: Digits, progress: Progress) -> Run:
@@ -202,11 +204,11 @@ def _untuned(settings: Settings, data: Digits, progress: Progress) -> Run:
     task = progress.add_task("untuned", total=settings.steps, loss="-")
     begin = perf_counter()
 
-    def after(step: int) -> None:
+    def after(step: int, loss: Tensor) -> None:
         if step % LONGEST == 0:
             progress.update(task, completed=step, loss=f"{learner.loss():.4f}")
 
-    learner.train(settings.steps, after)
+    learner.train(learner.batches(), after)
     progress.update(task, completed=settings.steps)
     return Run(*learner.score(), perf_counter() - begin)
 
@@ -229,20 +231,27 @@ class Learner:
         )
         self.scheduler = CosineAnnealingLR(self.optimizer, settings.steps)
         self.chance = torch.Generator().manual_seed(settings.seed)
-        self.data = data
+        self.data, self.steps = data, settings.steps
 
-    def train(self, steps: int, after: Callable[[int], None]) -> None:
-        """Train; ``after`` is called with 1, 2, 3 ... after each step."""
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Draw a minibatch for each step."""
         x, y = self.data.training
-        for step in range(1, steps + 1):
+        for _ in range(self.steps):
             rows = torch.randint(0, len(x), (BATCH,), generator=self.chance)
+            yield x[rows], y[rows]
+
+    def train(
+        self, batches: Iterable[tuple[Tensor, Tensor]], after: Callable[[int, Tensor], None]
+    ) -> None:
+        """Train; ``after`` is called with 1, 2, 3 ... and the loss after each step."""
+        for step, (x, y) in enumerate(batches, start=1):
             self.optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(self.model(x[rows]), y[rows])
+            loss = nn.functional.cross_entropy(self.model(x), y)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
             self.optimizer.step()
             self.scheduler.step()
-            after(step)
+            after(step, loss)
 
     def loss(self) -> float:
         """Mean loss on the validation images."""
@@ -279,6 +288,7 @@ def _table(settings: Settings, tuned: Run, untuned: Run) -> Table:
     table.add_row("validation loss", f"{tuned.loss:.4f}", f"{untuned.loss:.4f}")
     table.add_row("validation accuracy", f"{tuned.accuracy:.2%}", f"{untuned.accuracy:.2%}")
     table.add_row("loss, tuned / untuned", f"{tuned.loss / untuned.loss:.3f}", "1")
+    table.add_row("learning rate, times", f"{tuned.multiplier:.3g}", "1")
     table.add_row("seconds", f"{tuned.seconds:.1f}", f"{untuned.seconds:.1f}")
     for name in (Action.ACCEPTED.value, Action.REJECTED.value, "restored"):
         table.add_row(name, str(tuned.counts[name]), "-")

@@ -118,7 +118,7 @@ def test_the_learner_learns_and_knows_nothing_of_gptune() -> None:
     settings = Settings(steps=TINY, lr=0.05)
     learner = Learner(settings, load_digits(0))
     before, seen = learner.loss(), list[int]()
-    learner.train(TINY, seen.append)
+    learner.train(learner.batches(), lambda step, loss: seen.append(step))
     assert learner.loss() < before
     assert seen == list(range(1, TINY + 1))
     assert not learner.optimizer._optimizer_step_pre_hooks
