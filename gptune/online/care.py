@@ -119,6 +119,11 @@ class Care:
             return steps + 1
         return (steps // EVERY + 1) * EVERY if self.losses is not None else NEVER
 
+    def stop(self) -> None:
+        """Watch nothing any more."""
+        if self._looking is not None:
+            self._looking.rest()
+
     def interrupt(self, why: str) -> None:
         """End a look ahead, and put back what it started from."""
         if self._looking is not None:

@@ -18,7 +18,7 @@ from gptune.online.batches import Batches
 from gptune.online.care import NEVER, Care, Given
 from gptune.online.checkpoint import read_checkpoint, refusal
 from gptune.online.clock import Clock, SystemClock
-from gptune.online.collective import Broadcast, alone
+from gptune.online.collective import Broadcast, alone, is_alone
 from gptune.online.decision import KernelConfig, start_point
 from gptune.online.look_ahead import SAVED
 from gptune.online.metrics import Source
@@ -136,7 +136,7 @@ class Tuner:
             scheduler=scheduler,
             training_state=training_state,
             prior_runs=runs,
-            alone=broadcast is alone,
+            alone=broadcast is alone and is_alone(),
         )
         self._care = Care(self._session, given, self._batches)
         self._losses: list[Any] | None = None
@@ -281,6 +281,7 @@ class Tuner:
     def close(self) -> None:
         """Put back what is unjudged, remove all hooks, give the run directory back."""
         self._session.close(self._service.serve)
+        self._care.stop()
 
     def __enter__(self) -> Self:
         return self

@@ -28,6 +28,7 @@ from gptune.run_directory.summary_file import read_summary
 TINY = Effort(repeats=3, calls=5, decisions=3, lines=3, imports=1, copies=2, backend="eager")
 FIGURES = [
     "step_us",
+    "guarded_step_us",
     "off_us",
     "hooks_3_knobs_us",
     "hooks_compiled_us",

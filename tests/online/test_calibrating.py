@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from gptune import Tuner
 from gptune.errors import RecipeError
 from gptune.events import Accepted, Applied, Blocked, Intent, LookAhead, Observed, Proposed
-from gptune.records import Reason
+from gptune.records import Action, Reason
 from gptune.run_directory import control
 from gptune.run_directory.file_system import Disk
 from tests.fakes import MemoryDisk
@@ -234,6 +234,24 @@ def test_a_pinned_rate_or_one_that_the_recipe_calls_risky_is_left_alone(tmp_path
     assert risky.events(LookAhead) == []
 
 
+@pytest.mark.parametrize("steps", [0, 1, 10, 200])
+def test_a_closed_tuner_leaves_no_hook_behind(steps: int, tmp_path: Path) -> None:
+    run = living(tmp_path)
+    hooks = run.optimizer._optimizer_step_pre_hooks
+    run.train(steps, every=0)
+    run.tuner.close()
+    assert [hook.__qualname__ for hook in hooks.values()] == ["Living._see"]
+
+
+def test_several_processes_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    run = living(tmp_path)
+    run.train(20)
+    assert not run.events(LookAhead)
+    assert "several processes" in run.events(Blocked)[0].message
+
+
 def test_two_learning_rates_are_left_alone(tmp_path: Path) -> None:
     model, run_dir = plain_model(), tmp_path / "run"
     one, other = (SGD(part.parameters(), lr=0.1) for part in (model[0], model[2]))  # type: ignore[index]
@@ -351,13 +369,15 @@ def test_it_calibrates_through_a_warm_up(tmp_path: Path) -> None:
     assert max(run.used) <= 100 * 1.001
 
 
-def test_decisions_meanwhile_are_blocked_and_learn_nothing(tmp_path: Path) -> None:
+def test_decisions_meanwhile_wait_and_learn_nothing(tmp_path: Path) -> None:
     run = living(tmp_path)
-    run.train(30)
+    run.train(29)
+    decision = run.tuner.report()
+    assert (decision.verdict, decision.reasons) == (Action.WAITING, (Reason.LOOK_AHEAD,))
     observed = run.events(Observed)
     assert len(observed) == 3
     assert all(event.forecast is None for event in observed)
-    assert all(Reason.LOOK_AHEAD in event.reasons for event in run.events(Blocked))
+    assert not run.events(Blocked)
     assert all(event.knobs["opt.lr"].lost is None for event in observed)
     assert run.tuner.state_dict()["kernel"]["objective"]["values"] == []
 

@@ -29,6 +29,7 @@ from examples.benchmarks.overhead.clock import Effort, Figure
 from examples.benchmarks.overhead.compiled import count_extra_graphs, measure_compiled
 from examples.benchmarks.overhead.measures import (
     measure_decisions,
+    measure_guarded,
     measure_hooks,
     measure_import,
     measure_off,
@@ -76,6 +77,7 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
     copying = measure_snapshot(effort, seed)
     figures = {
         "step_us": Figure(step, "us"),
+        "guarded_step_us": Figure(measure_guarded(directory, effort, seed), "us"),
         "off_us": Figure(measure_off(effort, seed), "us"),
         "hooks_3_knobs_us": Figure(hooks, "us"),
         "hooks_compiled_us": Figure(compiled, "us"),
@@ -105,6 +107,7 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
 
 MEANINGS = {
     "step_us": "Tuner.step, once a training step",
+    "guarded_step_us": "Tuner.step with a loss, under the guard; every 16th looks at them",
     "off_us": "Tuner.step in mode off, which installs no hook",
     "hooks_compiled_us": "the same where optimizer.step is compiled",
     "extra_graphs_120_multipliers": "graphs that 120 multipliers add to a compiled step",

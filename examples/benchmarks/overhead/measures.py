@@ -76,6 +76,19 @@ def measure_step(directory: Path, effort: Effort, seed: int) -> float:
     return (statistics.median(stepping) - statistics.median(empty)) * US
 
 
+def measure_guarded(directory: Path, effort: Effort, seed: int) -> float:
+    """Time `Tuner.step` with a loss, under the guard, less the loop around it [us]."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = nn.Linear(8, 8)
+    optimizer = SGD(model.parameters(), lr=1e-3)
+    loss = model(torch.ones(4, 8)).square().mean()
+    with Tuner(optimizer, model=model, mode="guard", run_dir=directory / "guarded") as tuner:
+        tuner.report({"val/loss": 1.0})
+        empty, stepping = take_turns(None, lambda: tuner.step(loss), effort)
+    return (statistics.median(stepping) - statistics.median(empty)) * US
+
+
 def measure_off(effort: Effort, seed: int) -> float:
     """Time `Tuner.step` in mode off, where no hook is installed, less the loop around it [us]."""
     optimizer = make_optimizer(seed)

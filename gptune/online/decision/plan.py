@@ -86,7 +86,7 @@ def assess(config: KernelConfig, state: KernelState, seen: Seen) -> tuple[Kernel
         moment=moment,
         observed=_observed(config, seen, outlook, evidence),
         reasons=reasons,
-        blocked=bool(faults),
+        blocked=bool(set(faults) - {Reason.LOOK_AHEAD}),
         resolution=resolution,
         notices=notices,
         told=told,
