@@ -125,7 +125,7 @@ def schedules(method: str) -> tuple[str, ...]:
     """List the schedules that a method is compared on."""
     if method == "plain":
         return ("constant", "cosine", "wsd")
-    return ("cosine", "wsd") if method in ("calibrate", "race") else ("cosine",)
+    return ("cosine", "wsd") if method == "calibrate" else ("cosine",)
 
 
 def _of_harm(task: str, seed: int) -> list[Job]:
