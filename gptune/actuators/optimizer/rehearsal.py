@@ -31,7 +31,7 @@ def mean_rate(optimizer: Optimizer, scheduler: Any, steps: int) -> float | None:
     Example:
         >>> from torch.optim.lr_scheduler import CosineAnnealingLR
         >>> optimizer = SGD([torch.zeros(1)], lr=0.1)
-        >>> round(mean_rate(optimizer, CosineAnnealingLR(optimizer, 100), 100), 3)
+        >>> round(mean_rate(optimizer, CosineAnnealingLR(optimizer, 100), 100), 2)
         0.05
     """
     if scheduler is None:
