@@ -15,18 +15,15 @@ batches, by the validation metric: at the start of a run such a short look is no
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
+
+from gptune.online.signals import TURN, Cosines, Losses
 
 FIRST, PACE = -2.0, 0.1  # the ramp's first rate [decades], and its rise [decades a step]
 BACK, ATTEMPTS = 2.0, 5  # a ramp that began too high begins so much lower [decades]; how often
 SOON = 14  # what happens within so many steps says that it began too high [steps]
 REACH = 2.2  # a ramp ends so far above the turn at the latest [decades]
 HIGHEST = 5.5  # or so far above its beginning [decades]
-TURN = 0.15  # what is left of the deepest cosine at the turn
-FLAT = -0.05  # a cosine that never lies deeper says nothing
-SMOOTH_COSINE, SMOOTH_LOSS = 0.87, 0.8  # kept a step
-LOST, NOISE = 0.5, 6.0  # a blow-up: half of the progress, and so many MADs of the first losses
 WEIGHT, BELOW = 0.65, 0.4  # of the turn against the blow-up; the right rate below both [decades]
 LAG = 0.7  # and lower with momentum: decades per decade of its memory, 1 / (1 - momentum)
 GAP = 0.3  # from the turn to a blow-up that was not seen [decades]
@@ -34,11 +31,10 @@ GAP = 0.3  # from the turn to a blow-up that was not seen [decades]
 LEFT = (TURN, 0.35, 0.51, 0.63, 0.74, 0.81, 0.88)
 FAR = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 2.0)
 USUAL = 0.5  # mean of a cosine schedule, for which BELOW was measured
-STAND = 0.25  # a rate found this close to the user's own is the user's own [decades]
+STAND = 0.15  # a rate found this close to the user's own is the user's own [decades]
 CHECK = 0.5  # the check arm lies so far below [decades]
 HALF_BACK = 0.4  # of the way that a race has moved
 LOOK = 0.04  # length of an arm, as a fraction of the run
-MARGIN = 0.02  # of the progress; by less, nothing wins against the user's own rate [fraction]
 SHORTEST = 20  # an arm that is shorter shows nothing [steps]
 LEAST = 40  # steps that a calibration needs [steps]
 
@@ -156,9 +152,9 @@ def ramp(terms: Terms) -> Program:
     yield Restore("origin")
     aim = place(terms, estimate(terms, climb))
     left = terms.budget - wasted
-    arms = (aim, aim - CHECK) if aim - CHECK >= terms.low else (aim,)
-    margin = 0.0 if aim else MARGIN  # do no harm: the user's own rate has the benefit of the doubt
-    found = yield from race(arms, length(terms, left), margin=margin)
+    # Where the ramp agrees with the user, a check costs more than it finds.
+    arms = (aim, aim - CHECK) if aim and aim - CHECK >= terms.low else (aim,)
+    found = yield from race(arms, length(terms, left))
     return Found(
         decades=found.decades,
         arms=found.arms,
@@ -198,50 +194,72 @@ def _within(terms: Terms, rates: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(rate for rate in rates if terms.low <= rate <= terms.high)
 
 
-def race(arms: Sequence[float], steps: int, *, keep: bool = True, margin: float = 0.0) -> Program:
+def race(
+    arms: Sequence[float],
+    steps: int,
+    *,
+    keep: bool = True,
+    least: float = 0.0,
+) -> Program:
     """Train each arm from the start on, on the same batches; the best by the objective wins.
 
-    The start is the state in slot ``origin``, which is in force. The winner's weights stay.
+    The start is the state in slot ``origin``, which is in force. The winner's weights stay. A
+    lower rate looks the better the shorter the look: one that is behind half-way ends there.
 
     Args:
         arms: Rates; the first one wins a tie [decades].
         steps: Length of an arm; too short a one is not run, and the first arm wins [steps].
         keep: Whether the winner's state must be in force at the end.
-        margin: By what part of the progress an arm must beat the first one [fraction].
+        least: By how much an arm must beat the first one [metric units].
     """
     if len(arms) < 2 or steps < SHORTEST:
         return Found(decades=arms[0])
-    start = (yield Evaluate()) if margin else 0.0
     measured: dict[float, float] = {}
-    winner, live = arms[0], arms[0]
+    halves: dict[float, float] = {}
+    winner, live, taken = arms[0], arms[0], 0
     for arm in arms:
         if measured:
             yield Restore("origin")
-        live, measured[arm] = arm, (yield from _run(arm, steps))
-        if len(measured) == 1 or _beats(measured, arm, winner, margin * _progress(measured, start)):
+        hopeless = min(halves[winner], measured[winner]) if arm < winner and measured else -math.inf
+        live, (halves[arm], measured[arm], took) = arm, (yield from _run(arm, steps, hopeless))
+        taken += took
+        if len(measured) == 1 or _beats(measured, arm, winner, least):
             winner = arm
             if keep and arm != arms[-1]:
                 yield Save("ahead")
     if keep and live != winner:
         yield Restore("ahead")
-    return Found(decades=winner, arms=measured, wasted=steps * (len(arms) - 1))
-
-
-def _progress(measured: dict[float, float], start: float) -> float:
-    gained = max(measured.values()) - start
-    return gained if math.isfinite(gained) and gained > 0 else 0.0
+    return Found(decades=winner, arms=measured, wasted=taken - steps)
 
 
 def _beats(measured: dict[float, float], arm: float, winner: float, by: float) -> bool:
-    return measured[arm] > measured[winner] + (by if winner == next(iter(measured)) else 0.0)
+    has_lost = not math.isfinite(measured[winner])
+    return measured[arm] > measured[winner] + (
+        0.0 if has_lost or winner != next(iter(measured)) else by
+    )
 
 
-def _run(arm: float, steps: int) -> Generator[Command, Any, float]:
-    """Train at one rate; an arm whose loss is not finite has lost."""
-    for _ in range(steps):
+def _run(
+    arm: float, steps: int, hopeless: float
+) -> Generator[Command, Any, tuple[float, float, int]]:
+    """Train at one rate; gives the objective half-way and at the end, and the steps taken.
+
+    An arm whose loss is not finite has lost, and so has one that half-way is below what is
+    hopeless.
+    """
+    half = -math.inf
+    for step in range(1, steps + 1):
         taken = yield Train(arm)
         if not math.isfinite(taken.loss):
-            return -math.inf
+            return -math.inf, -math.inf, step
+        if step == steps // 2:
+            half = yield from _measured()
+            if half < hopeless:
+                return half, half, step
+    return half, (yield from _measured()), steps
+
+
+def _measured() -> Generator[Command, Any, float]:
     value: float = yield Evaluate()
     return value if math.isfinite(value) else -math.inf
 
@@ -320,59 +338,6 @@ def _climb(terms: Terms, begin: float, most: int) -> Generator[Command, Any, Cli
             break
     left = cosines.left
     return Climb(begin=begin, end=at, steps=steps, turn=turn, blew_up=blew_up, left=left)
-
-
-@dataclass(slots=True)
-class Losses:
-    """The training losses of one ramp."""
-
-    seen: list[float] = field(default_factory=list)
-    smooth: float = 0.0
-    lowest: float = math.inf
-
-    def blows_up(self, loss: float) -> bool:
-        """Say whether the loss has left its course; in units of its own progress and noise."""
-        if not math.isfinite(loss):
-            return True
-        self.seen.append(loss)
-        kept = SMOOTH_LOSS if len(self.seen) > 1 else 0.0
-        self.smooth = kept * self.smooth + (1 - kept) * loss
-        if len(self.seen) < 6:
-            return False
-        self.lowest = min(self.lowest, self.smooth)
-        if len(self.seen) < 9:
-            return False
-        start = median(self.seen[:8])
-        spread = median(abs(one - start) for one in self.seen[:8])
-        limit = self.lowest + max(LOST * (start - self.lowest), 0.0) + NOISE * spread
-        return min(self.smooth, median(self.seen[-5:])) > limit
-
-
-@dataclass(slots=True)
-class Cosines:
-    """The cosines of one ramp, smoothed: a mean at first, then a moving one."""
-
-    steps: int = 0
-    seen: int = 0
-    smooth: float = 0.0
-    deepest: float = 0.0
-
-    def has_turned(self, alignment: float | None) -> bool:
-        """Say whether the cosine is spent, compared with the deepest so far."""
-        self.steps += 1
-        if alignment is not None:
-            self.seen += 1
-            kept = min(SMOOTH_COSINE, 1 - 1 / self.seen)
-            self.smooth = kept * self.smooth + (1 - kept) * alignment
-            if self.seen >= 8:
-                self.deepest = min(self.deepest, self.smooth)
-        left = self.left
-        return left is not None and self.steps >= 13 and left < TURN
-
-    @property
-    def left(self) -> float | None:
-        """Give what is left of the deepest cosine; ``None`` while too few were seen."""
-        return self.smooth / min(FLAT, self.deepest) if self.seen >= 8 else None
 
 
 PROGRAMS = {"ramp": ramp, "race": successive_halving}

@@ -10,9 +10,9 @@ from gptune.configs import Guard
 from gptune.online.forecast import forecast
 from gptune.records import Reason
 
-KEPT = 16  # newest healthy values that a spike is judged against
+KEPT = 12  # newest healthy values that a spike is judged against
 LEAST = 5  # fewer say too little of their own spread
-EXCESS = 2.5  # a spike is so many times larger than any dip that the run has recovered from
+EXCESS = 3.5  # a spike is so many times larger than any dip that the run has recovered from
 SOON = 0.15  # a restore so soon after another one means that restoring alone does not help
 LOWER = -0.5  # then the rate falls, where nothing better is known [decades]
 
@@ -45,7 +45,7 @@ def examine(rules: Guard, state: GuardState, step: int, value: float) -> Reason 
     """Say what is wrong with a finite value, if anything is.
 
     *Spike*: it lies below all newest healthy values, and further below what was expected than
-    ``spike`` MADs of their residuals and than two and a half times any dip so far. *Divergence*:
+    ``spike`` MADs of their residuals and than three and a half times any dip so far. *Divergence*:
     more than ``lost_progress`` of the progress from the first value to the best one is gone, half
     of that was gone before, and that progress stands out from the dips so far.
 
@@ -57,7 +57,7 @@ def examine(rules: Guard, state: GuardState, step: int, value: float) -> Reason 
     """
     if len(state.values) < LEAST or value >= min(state.values):
         return None
-    dip, spread = _dip(state, step, value)
+    dip, spread = dip_of(state, step, value)
     if dip > rules.spike * spread and dip > EXCESS * state.deepest:
         return Reason.SPIKE
     assert state.best is not None
@@ -73,7 +73,7 @@ def healthy(state: GuardState, step: int, value: float) -> GuardState:
     """Take note of a healthy value."""
     deepest = state.deepest
     if len(state.values) >= LEAST:
-        deepest = max(deepest, _dip(state, step, value)[0])
+        deepest = max(deepest, dip_of(state, step, value)[0])
     return replace(
         state,
         steps=(*state.steps, step)[-KEPT:],
@@ -124,8 +124,14 @@ def gives_up(rules: Guard, state: GuardState) -> bool:
     return state.restores >= rules.max_restores
 
 
-def _dip(state: GuardState, step: int, value: float) -> tuple[float, float]:
-    """Give how far a value lies below what was expected, and the spread of the values before."""
+def dip_of(state: GuardState, step: int, value: float) -> tuple[float, float]:
+    """Give how far a value lies below what was expected, and the spread of the values before.
+
+    Args:
+        state: What the guard remembers, at least four values.
+        step: When it was measured [steps].
+        value: The objective, larger is better [metric units].
+    """
     outlook = forecast(state.steps, state.values, step)
     assert outlook is not None  # there are enough of them
     return min(outlook.value, max(state.values)) - value, outlook.spread

@@ -22,6 +22,7 @@ from gptune.records import Decision, Float, Reason
 
 EVERY = 16  # steps between two looks at the losses: one wait for the device [steps]
 DOWN = (0.0, -0.5, -1.0)  # rates that are tried when restoring alone does not help [decades]
+REGAINED = 0.25  # of the dip: by less a lower rate does not win, for any looks good for a while
 LATEST = 0.8  # part of the run after which nothing is tried any more
 
 
@@ -92,7 +93,7 @@ class Rescue:
         if not self.watches or self.is_busy:
             return decision
         if session.symptom is not None:
-            done = self._restore(session.symptom)
+            done = self._restore(session.symptom, decision.metric)
             reasons = (*decision.reasons, *((Reason.RESTORED,) if done else ()))
             return replace(decision, reasons=reasons, restored=decision.restored or done)
         state = session.state
@@ -121,7 +122,7 @@ class Rescue:
     def _is_poisoned(self) -> bool:
         return foreign_call(self._state.is_sound).value is False
 
-    def _restore(self, symptom: Reason) -> bool:
+    def _restore(self, symptom: Reason, metric: float | None = None) -> bool:
         """Put a good state back, and say so; gives whether it was done."""
         session, total = self._session, self._session.config.total_steps
         if not self._steps:
@@ -145,8 +146,14 @@ class Rescue:
         if guard.gives_up(rules, session.state.guard):
             self._give_up()
         elif repeat and session.state.mode is Mode.ACTIVE:
-            self._lower()
+            self._lower(self._fall(before, symptom, metric))
         return True
+
+    def _fall(self, before: guard.GuardState, symptom: Reason, metric: float | None) -> float:
+        """Say how far the objective lay below what was expected [metric units]."""
+        if metric is None or symptom is Reason.STATE_NOT_FINITE:
+            return math.inf
+        return guard.dip_of(before, self._session.steps, self._session.config.sign * metric)[0]
 
     def _note(self, symptom: Reason, slot: str) -> None:
         session, to = self._session, self._steps[slot]
@@ -170,8 +177,11 @@ class Rescue:
 
     # lower rates ------------------------------------------------------------------------------
 
-    def _lower(self) -> None:
-        """Try lower rates from the state that is in force; where that cannot be, just lower it."""
+    def _lower(self, fall: float) -> None:
+        """Try lower rates from the state that is in force; where that cannot be, just lower it.
+
+        If the rate that is in force does well this time, it stays: then it was not the rate.
+        """
         session, hand = self._session, rate_of(self._session.hands)
         total = session.config.total_steps
         if hand is None or hand.knob.family in session.state.safety.pinned:
@@ -187,7 +197,7 @@ class Rescue:
         written = session.log is not None and session.log.append(session.now(), event, durable=True)
         if written and self._looking is not None and len(arms) > 1:
             self._batches.record()
-            self._looking.begin(_downward(arms, steps), home, self._end)
+            self._looking.begin(_downward(arms, steps, fall), home, self._end)
 
     def _end(self, found: Found | None, why: str) -> None:
         session, hand = self._session, rate_of(self._session.hands)
@@ -209,9 +219,9 @@ class Rescue:
             session.move({family: move}, source="guard", tag=tag, reason=Reason.MEASURED)
 
 
-def _downward(arms: tuple[float, ...], steps: int) -> Program:
+def _downward(arms: tuple[float, ...], steps: int, fall: float) -> Program:
     yield Save("origin")
-    found: Found = yield from race(arms, steps)
+    found: Found = yield from race(arms, steps, least=REGAINED * fall)
     return found
 
 

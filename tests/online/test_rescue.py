@@ -141,7 +141,9 @@ def test_it_gives_up_when_it_may_restore_no_more_and_says_so_once(
 
 
 @pytest.mark.parametrize("tries_rates", [True, False])
-def test_where_restoring_does_not_help_the_rate_falls(tries_rates: bool, tmp_path: Path) -> None:
+def test_where_restoring_does_not_help_the_rate_is_put_to_the_test(
+    tries_rates: bool, tmp_path: Path
+) -> None:
     recipe = {**NO_LOOK, "search": {"algorithm": "none"}}
     chosen: dict[str, Any] = {} if tries_rates else {"evaluate": None}
     run = guarded(tmp_path, mode="active", recipe=recipe, steps=600, **chosen)
@@ -161,12 +163,25 @@ def test_where_restoring_does_not_help_the_rate_falls(tries_rates: bool, tmp_pat
     if tries_rates:
         assert [event.purpose for event in looks] == ["guard", "guard"]
         assert set(looks[1].arms) == {"1", "0.3162", "0.1"}
-        assert looks[1].chosen in looks[1].arms
-        assert run.tuner.values["opt.lr"] == pytest.approx(float(looks[1].chosen), rel=1e-3)
+        assert looks[1].chosen == "1"  # all is well at the rate in force: it was not to blame
+        assert run.tuner.values["opt.lr"] == 1.0
     else:
         assert looks == []
         assert run.tuner.values["opt.lr"] == pytest.approx(10**-0.5)
     assert math.isfinite(run.validation())
+
+
+def test_a_rate_that_is_to_blame_falls(tmp_path: Path) -> None:
+    recipe = {**NO_LOOK, "search": {"algorithm": "none"}}
+    run = guarded(tmp_path, mode="active", recipe=recipe, steps=600)
+    run.train(150)
+    run.scheduler.base_lrs = [80 * rate for rate in run.scheduler.base_lrs]
+    run.train(250)
+    assert len(run.events(Restored)) == 2
+    (_, look) = run.events(LookAhead)
+    assert float(look.chosen) < 1.0
+    assert run.tuner.values["opt.lr"] == pytest.approx(float(look.chosen), rel=1e-3)
+    assert run.validation() < 0.5
 
 
 def test_an_open_change_has_lost_when_the_state_is_restored(tmp_path: Path) -> None:
