@@ -255,8 +255,11 @@ def test_following_a_run_that_has_ended_shows_it_and_ends(run: Path, says: Says)
 
 
 def test_ctrl_c_ends_the_following_without_a_traceback(tmp_path: Path, follower: Any) -> None:
+    # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     log = by_hand(tmp_path / "run", close=False)
     child = follower(tmp_path / "run")
+    signal.signal(signal.SIGINT, before)
     assert "opened" in read_line(child)
     time.sleep(0.1)
     child.send_signal(signal.SIGINT)
