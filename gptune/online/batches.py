@@ -10,7 +10,7 @@ Batch = TypeVar("Batch")
 
 MB = 10**6
 LARGEST = 256 * MB  # what may be recorded [bytes]
-COMMON = 10  # one unsound batch in so many, or more, is what this data looks like
+COMMON, FEW = 10, 2  # one unsound batch in so many, and more than a few, is what data looks like
 
 
 class Batches:
@@ -65,7 +65,8 @@ class Batches:
     def screen(self) -> None:
         """Look at each batch from now on: one that is not finite is replaced by the last good one.
 
-        Begins once a run was poisoned, for it costs a pass over the data. Data that is often not
+        Begins once a run was poisoned, for it costs a pass over the data and a copy; while batches
+        are recorded they are looked at, too. Data that is often not
         finite (missing values that the model knows how to handle) is let through. What lies on an
         accelerator is not looked at, for that would wait for it.
         """
@@ -77,7 +78,7 @@ class Batches:
             batch, self.replayed = _copy(recorded[self._at]), self.replayed + 1
             self._at += 1
             return batch
-        if self._screens:
+        if self._screens or recorded is not None:  # what is poisoned would be replayed
             batch = self._screened(batch)
         if recorded is not None:
             self._keep(recorded, batch)
@@ -92,14 +93,14 @@ class Batches:
     def _screened(self, batch: Any) -> Any:
         if all(_is_finite(tensor) for tensor in _tensors(batch)):
             self._sound += 1
-            self._stand_in = batch
+            self._stand_in = _copy(batch)  # a loader may use its memory again, a loop change it
             return batch
         self._unsound += 1
-        rare = self._unsound * COMMON <= self._sound + self._unsound
+        rare = self._unsound <= max(FEW, (self._sound + self._unsound) // COMMON)
         if not rare or self._stand_in is None:
             return batch
         self.skipped += 1
-        return self._stand_in
+        return _copy(self._stand_in)
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -135,6 +135,7 @@ class Climb:
     turn: float | None = None
     blew_up: bool = False
     left: float | None = None  # of the deepest cosine, at the end
+    is_sudden: bool = False  # no blow-up: the loss was no number though all had been well
 
     @property
     def began_too_high(self) -> bool:
@@ -150,13 +151,14 @@ def ramp(terms: Terms) -> Program:
     yield Save("origin")
     climb, wasted = yield from _climbs(terms)
     yield Restore("origin")
-    aim = place(terms, estimate(terms, climb))
+    aim = 0.0 if climb.is_sudden else place(terms, estimate(terms, climb))
     left = terms.budget - wasted
     # Where the ramp agrees with the user, a check costs more than it finds.
     arms = (aim, aim - CHECK) if aim and aim - CHECK >= terms.low else (aim,)
     found = yield from race(arms, length(terms, left))
+    has_lost = bool(found.arms) and not math.isfinite(max(found.arms.values()))
     return Found(
-        decades=found.decades,
+        decades=0.0 if has_lost else found.decades,
         arms=found.arms,
         wasted=wasted + found.wasted,
         turn=climb.turn,
@@ -229,6 +231,9 @@ def race(
                 yield Save("ahead")
     if keep and live != winner:
         yield Restore("ahead")
+    if not math.isfinite(measured[winner]):  # all arms have lost: then it is not the rate
+        yield Restore("origin")
+        return Found(decades=arms[0], arms=measured, wasted=taken)
     return Found(decades=winner, arms=measured, wasted=taken - steps)
 
 
@@ -313,7 +318,7 @@ def _climbs(terms: Terms) -> Generator[Command, Any, tuple[Climb, int]]:
     while True:
         climb = yield from _climb(terms, begin, terms.budget - taken)
         taken += climb.steps
-        can_go_lower = begin > terms.low and taken + SOON < terms.budget
+        can_go_lower = begin > terms.low and taken + SOON < terms.budget and not climb.is_sudden
         if not (climb.began_too_high and can_go_lower):
             return climb, taken
         yield Restore("origin")
@@ -336,8 +341,15 @@ def _climb(terms: Terms, begin: float, most: int) -> Generator[Command, Any, Cli
         is_held = at < wanted - PACE / 2 and cosines.seen > 0
         if blew_up or is_held or at + PACE > min(far, terms.high):
             break
-    left = cosines.left
-    return Climb(begin=begin, end=at, steps=steps, turn=turn, blew_up=blew_up, left=left)
+    return Climb(
+        begin=begin,
+        end=at,
+        steps=steps,
+        turn=turn,
+        blew_up=blew_up,
+        left=cosines.left,
+        is_sudden=losses.is_sudden,
+    )
 
 
 PROGRAMS = {"ramp": ramp, "race": successive_halving}

@@ -71,12 +71,10 @@ class Rescue:
         self.losses.clear()
         if not self.watches or self.is_busy:
             return
-        rules, state = self._session.config.recipe.guard, self._session.state.guard
         if not _all_finite(losses):
-            may = self._alone and not guard.gives_up(rules, state)
-            if may and self._is_poisoned():
+            if self._may_restore() and self._is_poisoned():
                 self._restore(Reason.STATE_NOT_FINITE)
-        elif "last" not in self._steps:
+        elif losses and "last" not in self._steps and not self._is_poisoned():
             self._save("last")  # nothing was measured yet, but it is better than nothing
 
     def sees(self, seen: Seen) -> Seen:
@@ -99,9 +97,25 @@ class Rescue:
         state = session.state
         is_measured = state.guard.steps[-1:] == (session.steps,)
         is_judged = state.pending is None or state.pending.step == session.steps
-        if is_measured and is_judged:
-            self._keep()
+        if is_measured and is_judged and self._keeps():
+            return replace(decision, restored=True)
         return decision
+
+    def _keeps(self) -> bool:
+        """Keep the state if it is sound; if not, restore, and say whether that was done.
+
+        A metric such as accuracy is a number even where every weight is none.
+        """
+        if self._is_poisoned():
+            return self._may_restore() and self._restore(Reason.STATE_NOT_FINITE)
+        self._keep()
+        return False
+
+    def _may_restore(self) -> bool:
+        """Say whether one process alone may restore now, on what it alone has seen."""
+        session = self._session
+        rules, state = session.config.recipe.guard, session.state.guard
+        return self._alone and not guard.gives_up(rules, state)
 
     def _keep(self) -> None:
         self._save("last")

@@ -18,10 +18,12 @@ class Losses:
     seen: list[float] = field(default_factory=list)
     smooth: float = 0.0
     lowest: float = math.inf
+    is_sudden: bool = False  # the newest is no number, though the one before was as the first ones
 
     def blows_up(self, loss: float) -> bool:
         """Say whether the loss has left its course; in units of its own progress and noise."""
         if not math.isfinite(loss):
+            self.is_sudden = self._was_well()
             return True
         self.seen.append(loss)
         kept = SMOOTH_LOSS if len(self.seen) > 1 else 0.0
@@ -34,6 +36,13 @@ class Losses:
         start = median(self.seen[:8])
         limit = self.lowest + max(LOST * (start - self.lowest), 0.0) + NOISE * self._spread(start)
         return min(self.smooth, median(self.seen[-5:])) > limit
+
+    def _was_well(self) -> bool:
+        """Say whether the newest loss lay where the first ones lie, or below."""
+        if len(self.seen) < 2:
+            return bool(self.seen)
+        start = median(self.seen[:8])
+        return self.seen[-1] <= start + NOISE * self._spread(start)
 
     def _spread(self, start: float) -> float:
         """Give the MAD of a step's loss: of the first ones, or, more of them, of differences."""

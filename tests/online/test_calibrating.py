@@ -408,3 +408,28 @@ def test_a_run_that_learns_from_others_begins_where_they_ended(tmp_path: Path) -
     assert aim is not None
     assert float(told.chosen) == pytest.approx(aim, rel=0.25)
     assert second.tuner.values["opt.lr"] == pytest.approx(float(told.chosen), rel=1e-3)
+
+
+@pytest.mark.parametrize("at", [1, 5, 20, 30, 60])
+def test_a_batch_that_is_not_finite_does_not_spoil_a_calibration(at: int, tmp_path: Path) -> None:
+    run = Living(tmp_path / "run")
+    clean = Living(tmp_path / "clean")
+    run.poison(at)
+    run.train()
+    clean.train()
+    (_, found) = run.events(LookAhead)
+    assert found.stopped == ""
+    assert found.steps >= 0
+    assert run.validation() < 1.5 * clean.validation()
+
+
+@pytest.mark.parametrize("at", [5, 20, 30])
+def test_nor_does_it_without_batches_that_could_be_screened(at: int, tmp_path: Path) -> None:
+    run = Living(tmp_path / "run")
+    for number, batch in enumerate(run.loader):
+        if number == at:
+            batch[0].fill_(math.nan)
+        run.step(*batch)
+        if (number + 1) % 10 == 0:
+            run.tuner.report()
+    assert math.isfinite(run.validation())

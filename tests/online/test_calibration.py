@@ -167,6 +167,30 @@ def test_a_lower_arm_behind_half_way_ends_there_unless_the_first_one_fell_back()
     assert play(values(0.5, 0.3, 0.4, 0.6)).decades == -0.5
 
 
+def test_where_every_arm_is_lost_it_was_not_the_rate_and_the_origin_is_back() -> None:
+    class Lost(Run):
+        def answer(self, command: Any) -> Any:
+            taken = Run.answer(self, command)
+            return replace(taken, loss=math.nan) if isinstance(command, Train) else taken
+
+    lost = Lost(0.0)
+    lost.slots["origin"] = before = lost.loss
+    found = lost.play(race((0.3, -0.2), 25))
+    assert found.decades == 0.3
+    assert found.wasted == len(lost.trained) == 2
+    assert lost.loss == before
+
+
+def test_a_loss_that_is_suddenly_no_number_is_no_blow_up_and_the_users_rate_stands() -> None:
+    class Poisoned(Run):
+        def answer(self, command: Any) -> Any:
+            taken = Run.answer(self, command)
+            is_bad = isinstance(command, Train) and len(self.trained) == 6
+            return replace(taken, loss=math.nan) if is_bad else taken
+
+    assert Poisoned(1.0).play(PROGRAMS["ramp"](TERMS)).decades == 0.0
+
+
 def test_an_arm_that_would_be_too_short_is_not_run() -> None:
     run = Run(0.0)
     assert run.play(race((0.3, -0.2), calibration.SHORTEST - 1)).decades == 0.3
