@@ -66,9 +66,9 @@ class Batches:
         """Look at each batch from now on: one that is not finite is replaced by the last good one.
 
         Begins once a run was poisoned, for it costs a pass over the data and a copy; while batches
-        are recorded they are looked at, too. Data that is often not
-        finite (missing values that the model knows how to handle) is let through. What lies on an
-        accelerator is not looked at, for that would wait for it.
+        are recorded they are looked at, too. Data that is often not finite (missing values that the
+        model knows how to handle) is let through. What lies on an accelerator is not looked at, for
+        that would wait for it.
         """
         self._screens = True
 

@@ -20,7 +20,7 @@ from typing import Any
 from gptune.online.signals import TURN, Cosines, Losses
 
 FIRST, PACE = -2.0, 0.1  # the ramp's first rate [decades], and its rise [decades a step]
-BACK, ATTEMPTS = 2.0, 5  # a ramp that began too high begins so much lower [decades]; how often
+BACK = 2.0  # a ramp that began too high begins so much lower [decades]
 SOON = 14  # what happens within so many steps says that it began too high [steps]
 REACH = 2.2  # a ramp ends so far above the turn at the latest [decades]
 HIGHEST = 5.5  # or so far above its beginning [decades]
@@ -180,7 +180,7 @@ def successive_halving(terms: Terms) -> Program:
     arms: dict[float, float] = {}
     steps = min(length(terms, terms.budget), terms.budget // 2)
     while others:
-        found = yield from race((control, *others), steps)
+        found = yield from race((control, *others), steps, halfway=False)
         wasted += found.wasted
         arms.update(found.arms)
         moved, control = found.decades - control, found.decades
@@ -196,22 +196,16 @@ def _within(terms: Terms, rates: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(rate for rate in rates if terms.low <= rate <= terms.high)
 
 
-def race(
-    arms: Sequence[float],
-    steps: int,
-    *,
-    keep: bool = True,
-    least: float = 0.0,
-) -> Program:
+def race(arms: Sequence[float], steps: int, *, halfway: bool = True, least: float = 0.0) -> Program:
     """Train each arm from the start on, on the same batches; the best by the objective wins.
 
-    The start is the state in slot ``origin``, which is in force. The winner's weights stay. A
-    lower rate looks the better the shorter the look: one that is behind half-way ends there.
+    The start is the state in slot ``origin``, which is in force. The winner's weights stay.
 
     Args:
         arms: Rates; the first one wins a tie [decades].
         steps: Length of an arm; too short a one is not run, and the first arm wins [steps].
-        keep: Whether the winner's state must be in force at the end.
+        halfway: Whether a lower rate ends half-way if it is behind, for it looks the better the
+            shorter the look. Where the first arm may be far too high, that has yet to show.
         least: By how much an arm must beat the first one [metric units].
     """
     if len(arms) < 2 or steps < SHORTEST:
@@ -222,14 +216,15 @@ def race(
     for arm in arms:
         if measured:
             yield Restore("origin")
-        hopeless = min(halves[winner], measured[winner]) if arm < winner and measured else -math.inf
+        doubtful = halfway and bool(measured) and arm < winner
+        hopeless = min(halves[winner], measured[winner]) if doubtful else -math.inf
         live, (halves[arm], measured[arm], took) = arm, (yield from _run(arm, steps, hopeless))
         taken += took
         if len(measured) == 1 or _beats(measured, arm, winner, least):
             winner = arm
-            if keep and arm != arms[-1]:
+            if arm != arms[-1]:
                 yield Save("ahead")
-    if keep and live != winner:
+    if live != winner:
         yield Restore("ahead")
     if not math.isfinite(measured[winner]):  # all arms have lost: then it is not the rate
         yield Restore("origin")

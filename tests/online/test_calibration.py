@@ -167,6 +167,10 @@ def test_a_lower_arm_behind_half_way_ends_there_unless_the_first_one_fell_back()
     assert play(values(0.5, 0.3, 0.4, 0.6)).decades == -0.5
 
 
+def test_where_the_first_rate_may_be_far_too_high_a_lower_arm_is_trained_to_its_end() -> None:
+    assert play(values(0.5, 0.6, 0.4, 0.7), halfway=False).decades == -0.5
+
+
 def test_where_every_arm_is_lost_it_was_not_the_rate_and_the_origin_is_back() -> None:
     class Lost(Run):
         def answer(self, command: Any) -> Any:
