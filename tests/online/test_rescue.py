@@ -90,6 +90,18 @@ def test_a_metric_that_is_not_finite_restores_only_a_model_that_is_not(tmp_path:
     assert same(run.state(), before)
 
 
+def test_a_state_that_is_not_finite_is_never_kept_though_the_metric_is_a_number(
+    tmp_path: Path,
+) -> None:
+    run = guarded(tmp_path, objective="accuracy", direction="maximize", evaluate=None)
+    run.train(50, every=0)
+    run.tuner.report({"accuracy": 0.5})
+    before = run.state()
+    break_weights(run)
+    assert run.tuner.report({"accuracy": 0.4}).restored
+    assert same(run.state(), before)
+
+
 def test_knobs_keep_their_values_and_the_schedule_goes_on(tmp_path: Path) -> None:
     run = guarded(tmp_path)
     run.train(100)
