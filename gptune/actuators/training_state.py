@@ -303,6 +303,8 @@ class TrainingState:
             put_module_state(module, wanted[name])
         states = copies.put(snapshot.optimizers, optimizers, only_home=True)
         for optimizer, (state, own) in zip(self.optimizers, states, strict=True):
+            for inner in _strangers(optimizer, state):
+                inner.clear()  # what `optimizer.state_dict` gave meanwhile holds it too
             optimizer.state.clear()
             optimizer.state.update(state)
             put_own_entries(optimizer, own)
@@ -327,6 +329,13 @@ def _keep(knob: Actuator, value: object, saved: object, lost: list[str]) -> None
     knob.restore(saved)
     if not _is_same(knob.read(), value):
         lost.append(knob.name)
+
+
+def _strangers(optimizer: Optimizer, wanted: Mapping[Any, Any]) -> list[dict[Any, Any]]:
+    """List the states of parameters that have come since, and are not wanted."""
+    known = {id(inner) for inner in wanted.values()}
+    states = optimizer.state.values()
+    return [inner for inner in states if isinstance(inner, dict) and id(inner) not in known]
 
 
 def _is_same(one: object, other: object) -> bool:

@@ -317,6 +317,26 @@ def test_what_an_optimizer_counts_in_its_groups_goes_back_but_not_what_schedules
         assert optimizer.param_groups[0]["estimate"].data_ptr() == place
 
 
+@pytest.mark.parametrize("kind", [SGD, AdamW])
+def test_what_an_optimizer_gave_of_itself_before_a_restore_goes_back_with_it(kind: Any) -> None:
+    model = nn.Linear(2, 2)
+    options = {"momentum": 0.9} if kind is SGD else {}
+    optimizer = kind(model.parameters(), lr=0.1, **options)
+    state = TrainingState(model, optimizer)
+    state.save()
+    descend(state, 3)
+    given = optimizer.state_dict()
+    state.restore()
+    assert not any(given["state"].values())
+    fresh = nn.Linear(2, 2)
+    fresh.load_state_dict(model.state_dict())
+    other = kind(fresh.parameters(), lr=0.1, **options)
+    other.load_state_dict(given)
+    descend(state, 3)
+    descend(TrainingState(fresh, other), 3)
+    assert torch.equal(fresh.weight, model.weight)
+
+
 def test_a_group_that_was_added_since_is_left_alone_and_forgets_its_state() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     optimizer = Counting(model[0].parameters(), lr=0.1, momentum=0.9)

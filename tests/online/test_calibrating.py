@@ -175,6 +175,19 @@ def test_whatever_interrupts_it_finds_the_run_as_it_began(
     assert run.events(LookAhead)[-1].stopped
 
 
+def test_a_checkpoint_holds_the_start_in_whatever_order_it_is_made(tmp_path: Path) -> None:
+    run = living(tmp_path, optimizer=lambda m: AdamW(m.parameters(), lr=1e-3))
+    before = run.state()["model"]
+    run.train(20, every=0)
+    saved = {
+        "optimizer": run.optimizer.state_dict(),
+        "model": run.model.state_dict(),
+        "tuner": run.tuner.state_dict(),
+    }
+    assert not any(saved["optimizer"]["state"].values())
+    assert same(saved["model"], before)
+
+
 def test_after_a_checkpoint_it_begins_again_while_it_is_early(tmp_path: Path) -> None:
     run = living(tmp_path)
     run.train(10)
