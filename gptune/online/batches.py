@@ -30,6 +30,7 @@ class Batches:
     def __init__(self, largest: int = LARGEST) -> None:
         self.used = False  # whether a loop takes its batches from here
         self.replayed = self.skipped = 0  # [batches]
+        self.passed = 0  # unsound ones that were let through [batches]
         self._largest = largest
         self._recorded: list[Any] | None = None
         self._bytes = 0
@@ -98,6 +99,7 @@ class Batches:
         self._unsound += 1
         rare = self._unsound <= max(FEW, (self._sound + self._unsound) // COMMON)
         if not rare or self._stand_in is None:
+            self.passed += 1
             return batch
         self.skipped += 1
         return _copy(self._stand_in)

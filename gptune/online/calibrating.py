@@ -105,13 +105,16 @@ class Calibrator:
         free, resting = gate.free_knobs(
             session.state.safety, {family: self._knob}, now.decision + 1, now.phase
         )
+        why = ""
         if has_closure:
-            return "the optimizer is stepped with a closure, which computes its gradients unseen"
-        if not free or session.state.safety.paused:
-            return f"{family} may not move now: {', '.join(resting) or 'tuning is paused'}"
-        if session.steps > EARLY * total:
-            return "the start of the run is over"
-        return ""
+            why = "the optimizer is stepped with a closure, which computes its gradients unseen"
+        elif not free or session.state.safety.paused:
+            why = f"{family} may not move now: {', '.join(resting) or 'tuning is paused'}"
+        elif session.steps > EARLY * total:
+            why = "the start of the run is over"
+        elif session.state.wasted and self._budget() < LEAST:
+            why = f"it was stopped before, and has spent its budget: {session.state.wasted} steps"
+        return why
 
     def _is_held(self) -> bool:
         """Say whether a warm-up still holds the rate down, whatever the multiplier."""
@@ -144,13 +147,20 @@ class Calibrator:
             return None
         return min(max(math.log10(self._known / now), terms.low), terms.high)
 
+    def _left(self) -> int:
+        return (self._session.config.total_steps or 0) - self._session.steps
+
+    def _budget(self) -> int:
+        """Give the steps that may be thrown away; stopped calibrations have used it, too."""
+        share = self._session.config.recipe.calibration.budget
+        return int(share * self._left()) - self._session.state.wasted
+
     def _terms(self) -> Terms:
-        config, left = self._session.config, (self._session.config.total_steps or 0)
-        left -= self._session.steps
         _, low, high = self._range()
+        left = self._left()
         return Terms(
             total=left,
-            budget=int(config.recipe.calibration.budget * left),
+            budget=self._budget(),
             low=low,
             high=high,
             inertia=self._looking.inertia(),
@@ -161,12 +171,14 @@ class Calibrator:
         session, family = self._session, self._knob.family
         home = float(session.state.point[family])
         chosen = home if found is None else look_ahead.within(self._knob, home * 10**found.decades)
-        event = look_ahead.told("calibration", found, home, sign=session.config.sign, why=why)
+        sign, taken = session.config.sign, self._looking.steps
+        event = look_ahead.told("calibration", found, home, sign=sign, why=why, taken=taken)
         if session.log is not None:
             session.log.append(session.now(), event, durable=True)
         again = found is None and why == look_ahead.SAVED
         families = () if found is None else (family,)
-        session.state = replace(session.state, calibrated=not again, found=families)
+        lost = session.state.wasted + (taken if again else 0)
+        session.state = replace(session.state, calibrated=not again, found=families, wasted=lost)
         if found is None and not again:
             session.say(f"the learning rate is not calibrated: {why}")
         elif chosen != home:

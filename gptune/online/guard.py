@@ -15,6 +15,8 @@ LEAST = 5  # fewer say too little of their own spread
 EXCESS = 3.5  # a spike is so many times larger than any dip that the run has recovered from
 SOON = 0.15  # a restore so soon after another one means that restoring alone does not help
 LOWER = -0.5  # then the rate falls, where nothing better is known [decades]
+LATEST = 0.8  # part of the run after which no look ahead may end
+LOOKS = 0.2  # part of the run that looks ahead may throw away
 
 
 class GuardState(Struct, frozen=True, kw_only=True):
@@ -28,7 +30,10 @@ class GuardState(Struct, frozen=True, kw_only=True):
         deepest: How far a healthy value fell below what was expected at most.
         restores: Times that the training state was put back.
         restored_at: When that was last [steps].
-        repeats: Restores that followed another one soon.
+        repeats: Restores of late that each followed another one soon.
+        mark: The best value when it was put back last.
+        looked: Steps that looks ahead threw away [steps].
+        unread: Decisions since a healthy value at which there was none that is finite.
     """
 
     steps: tuple[int, ...] = ()
@@ -39,6 +44,9 @@ class GuardState(Struct, frozen=True, kw_only=True):
     restores: int = 0
     restored_at: int | None = None
     repeats: int = 0
+    mark: float | None = None
+    looked: int = 0
+    unread: int = 0
 
 
 def examine(rules: Guard, state: GuardState, step: int, value: float) -> Reason | None:
@@ -81,7 +89,23 @@ def healthy(state: GuardState, step: int, value: float) -> GuardState:
         start=value if state.start is None else state.start,
         best=value if state.best is None else max(state.best, value),
         deepest=deepest,
+        unread=0,
     )
+
+
+def not_finite(state: GuardState) -> GuardState:
+    """Take note of a value that is not finite."""
+    return replace(state, unread=state.unread + 1)
+
+
+def is_lost(state: GuardState) -> bool:
+    """Say whether one more value that is not finite means that training is lost.
+
+    It does at the second one, though every weight be finite: weights can be too large to compute
+    with. Where nothing was healthy since a restore, it is not training that is to blame.
+    """
+    was_well = bool(state.steps) and state.steps[-1] > (state.restored_at or 0)
+    return was_well and state.unread > 0
 
 
 def restored(state: GuardState, step: int, total: int | None) -> GuardState:
@@ -92,7 +116,31 @@ def restored(state: GuardState, step: int, total: int | None) -> GuardState:
         restores=state.restores + 1,
         restored_at=step,
         repeats=state.repeats + 1 if again else 0,
+        mark=state.best,
+        unread=0,
     )
+
+
+def looked(state: GuardState, step: int, wasted: int) -> GuardState:
+    """Take note of a look ahead: what comes soon after it comes soon after a restore."""
+    return replace(state, restored_at=step, looked=state.looked + wasted)
+
+
+def may_look(state: GuardState, step: int, steps: int, total: int) -> bool:
+    """Say whether there is still room for a look ahead.
+
+    Args:
+        state: What the guard remembers.
+        step: Now [steps].
+        steps: That it would take [steps].
+        total: Of the whole run [steps].
+    """
+    return step + steps <= LATEST * total and state.looked + steps <= LOOKS * total
+
+
+def has_improved(state: GuardState) -> bool:
+    """Say whether there was a new best value since the training state was put back last."""
+    return state.best is not None and (state.mark is None or state.best > state.mark)
 
 
 def is_repeat(state: GuardState, step: int, total: int | None) -> bool:

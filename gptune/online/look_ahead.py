@@ -251,7 +251,9 @@ def announced(purpose: str, home: float, low: float, high: float) -> LookAhead:
     )
 
 
-def told(purpose: str, found: Found | None, home: float, *, sign: float, why: str) -> LookAhead:
+def told(
+    purpose: str, found: Found | None, home: float, *, sign: float, why: str, taken: int
+) -> LookAhead:
     """Give the event at the end: what was tried, measured and chosen.
 
     Args:
@@ -260,8 +262,9 @@ def told(purpose: str, found: Found | None, home: float, *, sign: float, why: st
         home: The multiplier that 0 decades stand for.
         sign: What turns larger-is-better into the objective as reported.
         why: Why nothing was found.
+        taken: Steps that it took; without a find all are thrown away [steps].
     """
-    found, stopped = found or Found(decades=0.0), why
+    found, stopped = found or Found(decades=0.0, wasted=taken), why
 
     def multiplier(decades: float | None) -> float | None:
         return None if decades is None else home * 10**decades

@@ -198,6 +198,18 @@ def test_after_a_checkpoint_it_begins_again_while_it_is_early(tmp_path: Path) ->
     assert run.tuner.state_dict()["kernel"]["calibrated"] is True
 
 
+def test_checkpoints_made_all_the_time_do_not_calibrate_for_ever(tmp_path: Path) -> None:
+    run = living(tmp_path)
+    for _ in range(CALIBRATED):
+        run.train(4, every=0)
+        run.tuner.state_dict()
+    stopped = [event for event in run.events(LookAhead) if event.chosen]
+    assert {event.stopped for event in stopped} == {"the state was saved meanwhile"}
+    lost = sum(event.steps for event in stopped)
+    assert run.tuner.state_dict()["kernel"]["wasted"] == lost <= 0.1 * STEPS
+    assert "spent its budget" in run.events(Blocked)[-1].message
+
+
 @pytest.mark.parametrize(
     ("chosen", "why"),
     [

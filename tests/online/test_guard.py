@@ -91,6 +91,39 @@ def test_a_restore_soon_after_another_is_a_repeat(first: int, gap: int, total: i
     assert not guard.is_repeat(GuardState(), first, total)
 
 
+@given(st.lists(st.integers(0, 50), max_size=6))
+def test_looks_ahead_never_throw_away_more_than_their_share(wasted: list[int]) -> None:
+    state, made = GuardState(), 0
+    for steps in wasted:
+        if guard.may_look(state, 100, steps, 300):
+            state, made = guard.looked(state, 100, steps), made + steps
+    assert state.looked == made <= guard.LOOKS * 300
+    assert not guard.may_look(GuardState(), 280, 20, 300)
+
+
+def test_what_comes_soon_after_a_look_comes_soon_after_a_restore() -> None:
+    state = guard.restored(GuardState(), 100, 1000)
+    assert not guard.is_repeat(state, 300, 1000)
+    assert guard.is_repeat(guard.looked(state, 220, 80), 300, 1000)
+
+
+def test_training_is_lost_at_the_second_value_that_is_not_finite() -> None:
+    state = after([0.0, 0.1])
+    assert not guard.is_lost(state)
+    assert not guard.is_lost(guard.not_finite(GuardState()))
+    lost = guard.not_finite(state)
+    assert guard.is_lost(lost)
+    back = guard.not_finite(guard.restored(lost, 40, None))
+    assert not guard.is_lost(back)
+    assert guard.is_lost(guard.not_finite(healthy(back, 50, 0.0)))
+
+
+def test_a_new_best_value_since_a_restore_says_that_training_gets_on() -> None:
+    state = guard.restored(after([0.0, 0.1]), 30, None)
+    assert not guard.has_improved(healthy(state, 40, 0.1))
+    assert guard.has_improved(healthy(state, 40, 0.2))
+
+
 def test_the_best_state_serves_when_the_newest_did_not_help_or_lies_far_below() -> None:
     level = after([0.0, 0.1, 0.05, 0.1, 0.08, 0.1])
     assert not guard.prefers_best(RULES, level, repeat=False)

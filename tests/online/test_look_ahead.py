@@ -122,12 +122,13 @@ def test_its_two_events_tell_multipliers_and_what_the_user_reported() -> None:
     first = announced("guard", 0.5, -1.0, 0.0)
     assert (first.low, first.high, first.chosen) == (0.05, 0.5, "")
     found = Found(decades=-1.0, arms={0.0: -2.0, -1.0: float("-inf")}, wasted=7, turn=1.0)
-    event = told("guard", found, 0.5, sign=-1.0, why="")
+    event = told("guard", found, 0.5, sign=-1.0, why="", taken=50)
     assert event.arms["0.5"] == 2.0
     assert event.arms["0.05"].raw == "inf"  # type: ignore[union-attr]
     assert (event.chosen, event.steps, event.turn, event.blow_up) == ("0.05", 7, 5.0, None)
-    nothing = told("guard", None, 0.5, sign=1.0, why="because")
+    nothing = told("guard", None, 0.5, sign=1.0, why="because", taken=50)
     assert (nothing.chosen, nothing.arms, nothing.stopped) == ("0.5", {}, "because")
+    assert nothing.steps == 50
 
 
 def test_a_move_is_kept_within_the_knobs_space(tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def assess(config: KernelConfig, state: KernelState, seen: Seen) -> tuple[Kernel
     state = replace(state, decision=number)
     faults = metric_faults(recipe.safety, seen.objective, seen.backups, anomaly=seen.anomaly)
     symptom = _symptom(config, state, seen, faults)
-    held = {symptom: symptom is not None, Reason.LOOK_AHEAD: seen.looking}
-    faults += tuple(reason for reason, holds in held.items() if reason and holds)
+    faults += () if symptom is None or symptom in faults else (symptom,)
+    faults += (Reason.LOOK_AHEAD,) if seen.looking else ()
     outlook = None if faults else state.objective.forecast(seen.step)
     state, evidence = _weigh(config, state, seen, (faults, outlook))
     lost = _lost_changes(state, seen)
@@ -188,7 +188,8 @@ def _symptom(
     if seen.poisoned:
         return Reason.STATE_NOT_FINITE
     if faults:
-        return None
+        lost = seen.objective.fault is Reason.NOT_FINITE and guard.is_lost(state.guard)
+        return Reason.NOT_FINITE if lost else None
     return guard.examine(rules, state.guard, seen.step, _flip(config, seen.objective))
 
 
@@ -295,6 +296,8 @@ def _take_note(
     if not faults:
         value = _flip(config, seen.objective)
         state = replace(state, guard=guard.healthy(state.guard, seen.step, value))
+    elif seen.objective.fault is Reason.NOT_FINITE and not seen.looking:
+        state = replace(state, guard=guard.not_finite(state.guard))
     if not faults and not disturbed:
         state = _extend(config, state, seen)
     return state, tuple(notices)

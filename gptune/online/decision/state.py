@@ -54,6 +54,7 @@ class KernelState(Struct, frozen=True, kw_only=True):
         guard: What the guard remembers.
         calibrated: Whether the calibration is over, or was given up.
         found: The families that a calibration has found the value of.
+        wasted: Steps that calibrations threw away which were then stopped [steps].
     """
 
     decision: int = 0
@@ -68,6 +69,7 @@ class KernelState(Struct, frozen=True, kw_only=True):
     guard: GuardState = GuardState()
     calibrated: bool = False
     found: tuple[str, ...] = ()
+    wasted: int = 0
 
 
 class Seen(Struct, frozen=True, kw_only=True):
