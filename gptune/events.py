@@ -192,6 +192,7 @@ class LookAhead(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
         blow_up: The multiplier at which the training loss blew up.
         aim: What those two, or earlier runs, said; the arms decide around it.
         stopped: Why it was ended before its end.
+        remark: What makes its result less sure.
     """
 
     arms: dict[str, float | Raw]
@@ -204,6 +205,7 @@ class LookAhead(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     blow_up: float | None = None
     aim: float | None = None
     stopped: str = ""
+    remark: str = ""
 
 
 class ModeChanged(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="mode"):

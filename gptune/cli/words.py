@@ -180,8 +180,16 @@ def _abandoned(event: Abandoned) -> str:
 
 
 def _look_ahead(event: LookAhead) -> str:
+    cost = f"{event.steps} steps thrown away"
+    if event.stopped:
+        return f"{event.purpose} was stopped, {cost}: {event.stopped}"
+    if not event.chosen:
+        return f"{event.purpose} tries multipliers from {event.low:.3g} to {event.high:.3g}"
     arms = ", ".join(f"{name} {number(value)}" for name, value in event.arms.items())
-    return f"chose {event.chosen} after {event.steps} steps of each arm: {arms}"
+    signs = {"turn": event.turn, "blow-up": event.blow_up, "aim": event.aim}
+    seen = ", ".join(f"{name} {value:.3g}" for name, value in signs.items() if value is not None)
+    parts = (f"{event.purpose} chose {event.chosen}", arms, seen, cost, event.remark)
+    return "; ".join(part for part in parts if part)
 
 
 def _command(event: Command) -> str:

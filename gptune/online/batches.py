@@ -1,15 +1,21 @@
 """Between the loader and the loop: records, replays and skips batches."""
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from gptune.online.foreign import foreign_call
 
 Batch = TypeVar("Batch")
 
 MB = 10**6
 LARGEST = 256 * MB  # what may be recorded [bytes]
+UNKNOWN = MB  # what a thing of an unknown kind counts as [bytes]
+SMALL = (type(None), bool, int, float, complex, str, bytes)
 COMMON, FEW = 10, 2  # one unsound batch in so many, and more than a few, is what data looks like
 
 
@@ -25,6 +31,7 @@ class Batches:
 
     Args:
         largest: How much may be recorded [bytes]; beyond it, a replay goes on with new batches.
+            Tensors and arrays count as what they are, other objects as a megabyte each.
     """
 
     def __init__(self, largest: int = LARGEST) -> None:
@@ -32,6 +39,8 @@ class Batches:
         self.replayed = self.skipped = 0  # [batches]
         self.passed = 0  # unsound ones that were let through [batches]
         self._largest = largest
+        self.is_beyond = False  # whether, since the last rewind, batches came that did not fit
+        self._is_full = False
         self._recorded: list[Any] | None = None
         self._bytes = 0
         self._at = 0
@@ -53,11 +62,12 @@ class Batches:
     def record(self) -> None:
         """Keep copies of the batches from now on; position 0 is here."""
         self._recorded, self._bytes, self._at = [], 0, 0
+        self._is_full = self.is_beyond = False
 
     def rewind(self, position: int) -> None:
         """Give the batches from a position on again, then new ones."""
         if self._recorded is not None:
-            self._at = min(position, len(self._recorded))
+            self._at, self.is_beyond = min(position, len(self._recorded)), False
 
     def forget(self) -> None:
         """Stop recording, and give the memory back."""
@@ -68,10 +78,20 @@ class Batches:
 
         Begins once a run was poisoned, for it costs a pass over the data and a copy; while batches
         are recorded they are looked at, too. Data that is often not finite (missing values that the
-        model knows how to handle) is let through. What lies on an accelerator is not looked at, for
-        that would wait for it.
+        model knows how to handle) is let through. Tensors and arrays are looked at; what lies on an
+        accelerator is not, for that would wait for it.
         """
         self._screens = True
+
+    def room(self, steps: int) -> int:
+        """Say how many steps can be recorded, if each takes what was recorded so far.
+
+        Args:
+            steps: Most that are asked for [steps].
+        """
+        if self._is_full:
+            return 0
+        return min(steps, self._largest // self._bytes) if self._bytes else steps
 
     def _exchange(self, batch: Any) -> Any:
         recorded = self._recorded
@@ -80,49 +100,63 @@ class Batches:
             self._at += 1
             return batch
         if self._screens or recorded is not None:  # what is poisoned would be replayed
-            batch = self._screened(batch)
-        if recorded is not None:
-            self._keep(recorded, batch)
+            batch, copied = self._screened(batch)
+            if recorded is not None:
+                self._keep(recorded, copied)
         return batch
 
-    def _keep(self, recorded: list[Any], batch: Any) -> None:
-        self._bytes += sum(t.numel() * t.element_size() for t in _tensors(batch))
-        if self._bytes <= self._largest:
-            recorded.append(_copy(batch))
-            self._at += 1
+    def _keep(self, recorded: list[Any], copied: Any) -> None:
+        size = sum(map(_size, _leaves(copied)))
+        self._is_full = self._is_full or self._bytes + size > self._largest
+        if self._is_full:  # for good: a smaller one behind it would come out of turn
+            self.is_beyond = True
+            return
+        self._bytes += size
+        recorded.append(copied)
+        self._at += 1
 
-    def _screened(self, batch: Any) -> Any:
-        if all(_is_finite(tensor) for tensor in _tensors(batch)):
+    def _screened(self, batch: Any) -> tuple[Any, Any]:
+        """Give the batch to go on with, and a copy: a loader may use its memory again."""
+        if all(map(_is_finite, _leaves(batch))):
             self._sound += 1
-            self._stand_in = _copy(batch)  # a loader may use its memory again, a loop change it
-            return batch
+            self._stand_in = _copy(batch)
+            return batch, self._stand_in
         self._unsound += 1
         rare = self._unsound <= max(FEW, (self._sound + self._unsound) // COMMON)
         if not rare or self._stand_in is None:
             self.passed += 1
-            return batch
+            return batch, _copy(batch)
         self.skipped += 1
-        return _copy(self._stand_in)
+        return _copy(self._stand_in), self._stand_in
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    looks = tensor.is_floating_point() and tensor.device.type == "cpu"
-    return not looks or bool(torch.isfinite(tensor).all())
+def _is_finite(leaf: Any) -> bool:
+    if isinstance(leaf, Tensor):
+        looks = leaf.is_floating_point() and leaf.device.type == "cpu"
+        return not looks or bool(torch.isfinite(leaf).all())
+    looks = isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
+    return not looks or bool(np.isfinite(leaf).all())
 
 
-def _tensors(batch: Any) -> Iterator[Tensor]:
-    if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, Mapping):
+def _size(leaf: Any) -> int:
+    if isinstance(leaf, Tensor | np.ndarray):
+        return int(leaf.nbytes)
+    return 0 if isinstance(leaf, SMALL) else UNKNOWN
+
+
+def _leaves(batch: Any) -> Iterator[Any]:
+    if isinstance(batch, Mapping):
         for item in batch.values():
-            yield from _tensors(item)
+            yield from _leaves(item)
     elif isinstance(batch, list | tuple):
         for item in batch:
-            yield from _tensors(item)
+            yield from _leaves(item)
+    else:
+        yield batch
 
 
 def _copy(batch: Any) -> Any:
-    """Copy the tensors of a batch, for a loop may change its batches in place."""
+    """Copy a batch, for a loop may change it in place; what cannot be copied is kept as it is."""
     made: Any
     match batch:
         case Tensor():
@@ -133,8 +167,11 @@ def _copy(batch: Any) -> Any:
             made = type(batch)(map(_copy, batch))
         case Mapping():
             made = _copy_mapping(batch)
-        case _:
+        case _ if isinstance(batch, SMALL):
             made = batch
+        case _:
+            done = foreign_call(lambda: copy.deepcopy(batch))
+            made = batch if done.error is not None else done.value
     return made
 
 

@@ -161,6 +161,7 @@ class Calibrator:
         return Terms(
             total=left,
             budget=self._budget(),
+            room=self._looking.room(left),
             low=low,
             high=high,
             inertia=self._looking.inertia(),
@@ -179,6 +180,8 @@ class Calibrator:
         families = () if found is None else (family,)
         lost = session.state.wasted + (taken if again else 0)
         session.state = replace(session.state, calibrated=not again, found=families, wasted=lost)
+        if found is not None and why:
+            session.say(f"calibration: {why}")
         if found is None and not again:
             session.say(f"the learning rate is not calibrated: {why}")
         elif chosen != home:

@@ -94,6 +94,7 @@ class Terms:
         high: Highest one [decades].
         inertia: The optimizer's momentum, or its first beta.
         level: Mean of the schedule over the run, in units of the user's rate.
+        room: Most steps that can be taken again on the same batches, if that is limited [steps].
     """
 
     total: int
@@ -102,6 +103,7 @@ class Terms:
     high: float
     inertia: float = 0.9
     level: float = USUAL
+    room: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,13 +181,14 @@ def successive_halving(terms: Terms) -> Program:
     others = _within(terms, (-1.0, 1.0))
     arms: dict[float, float] = {}
     steps = min(length(terms, terms.budget), terms.budget // 2)
+    room = math.inf if terms.room is None else terms.room
     while others:
         found = yield from race((control, *others), steps, halfway=False)
-        wasted += found.wasted
+        wasted, room = wasted + found.wasted, room - steps
         arms.update(found.arms)
         moved, control = found.decades - control, found.decades
         others = ()
-        if moved and wasted + 2 * steps <= terms.budget:
+        if moved and wasted + 2 * steps <= terms.budget and steps <= room:
             onward = (control + moved, control - HALF_BACK * moved)
             others = _within(terms, onward)
             yield Save("origin")
@@ -265,8 +268,12 @@ def _measured() -> Generator[Command, Any, float]:
 
 
 def length(terms: Terms, left: int) -> int:
-    """Give the length of an arm: what a short look needs, or what is left [steps]."""
-    return min(left, max(2 * SHORTEST, round(LOOK * terms.total)))
+    """Give the length of an arm: what a short look needs, or what is left [steps].
+
+    No arm is longer than its batches can be given again: arms on different batches tell little.
+    """
+    room = left if terms.room is None else terms.room
+    return min(left, room, max(2 * SHORTEST, round(LOOK * terms.total)))
 
 
 def estimate(terms: Terms, climb: Climb) -> float:

@@ -123,6 +123,8 @@ class Escalation:
         session.state = replace(session.state, guard=after)
         if session.log is not None:
             session.log.append(session.now(), event, durable=True)
+        if found is not None and why:
+            session.say(f"guard: {why}")
         if found is not None and found.decades:
             self._move(hand, found.decades)
 

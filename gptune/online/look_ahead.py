@@ -19,8 +19,9 @@ from gptune.records import Float, Point, Reason
 
 SLOTS = ("origin", "ahead")
 SAVED = "the state was saved meanwhile"
+UNPAIRED = "the batches did not fit into what is recorded, so arms were trained on different ones"
 
-Finish = Callable[[Found | None, str], None]
+Finish = Callable[[Found | None, str], None]  # told what was found, and why nothing or less was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class Looking:
         self._finish: Finish | None = None
         self._positions: dict[str, int] = {}
         self._home, self._at, self._unseen = 1.0, 0, 0
-        self._levels, self._tried = False, 0.0
+        self._levels, self._tried, self._unpaired = False, 0.0, False
         self._inside = False  # a step of the optimizer, before it happens
 
     @property
@@ -80,6 +81,10 @@ class Looking:
     def inertia(self) -> float:
         """Give the optimizer's momentum."""
         return self._probe.inertia()
+
+    def room(self, steps: int) -> int:
+        """Say how many steps can be taken again on the same batches, of those asked for."""
+        return self._bench.batches.room(steps)
 
     @property
     def is_watching(self) -> bool:
@@ -120,6 +125,7 @@ class Looking:
         self.steps, self._home, self._finish = 0, home, finish
         self._program, self._positions = program, {}
         self._at = self._unseen = 0
+        self._unpaired = False
         self._go_on(None)
 
     def after_step(self, loss: object) -> None:
@@ -185,6 +191,7 @@ class Looking:
     def _do(self, command: Save | Restore | Evaluate) -> object:
         bench = self._bench
         if isinstance(command, Evaluate):
+            self._unpaired = self._unpaired or bench.batches.is_beyond
             return bench.measure()
         if isinstance(command, Save):
             bench.state.save(command.slot)
@@ -221,6 +228,8 @@ class Looking:
         foreign_call(lambda: bench.rate.actuator.restore(home))
         self.move = self._home
         bench.state.forget(SLOTS)
+        if found is not None and self._unpaired:
+            why = UNPAIRED
         self.rest()
         if finish is not None:
             finish(found, why)
@@ -261,10 +270,11 @@ def told(
         found: What was found, or nothing.
         home: The multiplier that 0 decades stand for.
         sign: What turns larger-is-better into the objective as reported.
-        why: Why nothing was found.
+        why: Why nothing was found, or what makes what was found less sure.
         taken: Steps that it took; without a find all are thrown away [steps].
     """
-    found, stopped = found or Found(decades=0.0, wasted=taken), why
+    stopped, remark = (why, "") if found is None else ("", why)
+    found = found or Found(decades=0.0, wasted=taken)
 
     def multiplier(decades: float | None) -> float | None:
         return None if decades is None else home * 10**decades
@@ -278,6 +288,7 @@ def told(
         blow_up=multiplier(found.blow_up),
         aim=multiplier(found.aim),
         stopped=stopped,
+        remark=remark,
     )
 
 

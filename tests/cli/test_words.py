@@ -12,6 +12,7 @@ from gptune.events import (
     Abandoned,
     Command,
     Event,
+    LookAhead,
     Observed,
     Paused,
     Proposed,
@@ -84,6 +85,25 @@ def test_whatever_the_kernel_writes_can_be_said(run: KernelRun) -> None:
         (
             Abandoned(id="", changes=UP, reasons=(Reason.OVERWRITTEN,), undone=UP),
             "left as it is: opt.lr 1 -> 2 (overwritten), put back opt.lr 1 -> 2",
+        ),
+        (
+            LookAhead(arms={}, chosen="", steps=0, purpose="calibration", low=0.01, high=100.0),
+            "calibration tries multipliers from 0.01 to 100",
+        ),
+        (
+            LookAhead(
+                arms={"2": 0.5, "0.63": Raw("inf")},
+                chosen="2",
+                steps=42,
+                purpose="calibration",
+                aim=2.0,
+                turn=9.0,
+            ),
+            "calibration chose 2; 2 0.5, 0.63 inf; turn 9, aim 2; 42 steps thrown away",
+        ),
+        (
+            LookAhead(arms={}, chosen="1", steps=9, purpose="guard", stopped="the run was closed"),
+            "guard was stopped, 9 steps thrown away: the run was closed",
         ),
         (
             Command(id="", verb="pin", arguments={"family": "a"}, accepted=False, message="no"),

@@ -2,15 +2,17 @@
 
 from collections import namedtuple
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gptune.online.batches import FEW, Batches
+from gptune.online.batches import FEW, UNKNOWN, Batches, _leaves
 
 Pair = namedtuple("Pair", ["x", "y"])
 
@@ -92,6 +94,93 @@ def test_what_does_not_fit_is_not_recorded_and_the_replay_goes_on_with_new_batch
     assert batches.replayed == 3
 
 
+@dataclass
+class Graph:
+    x: Tensor
+    nodes: int = 3
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: {"x": np.full(3, n)},
+        lambda n: Graph(torch.full((3,), n)),
+        lambda n: (Graph(torch.full((3,), n)), [np.full(2, n), "name"]),
+    ],
+)
+def test_arrays_and_objects_are_recorded_as_they_were(make: Any) -> None:
+    batches = Batches()
+    stream = batches.over([make(float(n)) for n in range(4)])
+    batches.record()
+    for _ in range(2):
+        spoil(next(stream))
+    batches.rewind(0)
+    assert [repr(next(stream)) for _ in range(2)] == [repr(make(0.0)), repr(make(1.0))]
+
+
+def spoil(batch: Any) -> None:
+    for leaf in _leaves(batch):
+        if not isinstance(leaf, str):
+            (leaf.x if isinstance(leaf, Graph) else leaf)[:] = -1
+
+
+class Locked:
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise TypeError("cannot be copied")
+
+
+def test_what_cannot_be_copied_is_passed_on_all_the_same() -> None:
+    batches, own = Batches(), [Locked(), Locked(), Locked()]
+    batches.record()
+    assert all(a is b for a, b in zip(batches.over(own), own, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("batch", "size"),
+    [
+        (torch.zeros(10), 40),
+        ((np.zeros(10), "name", 3), 80),
+        ({"x": [torch.zeros(2), None]}, 8),
+        (Graph(torch.zeros(9)), UNKNOWN),
+    ],
+)
+def test_there_is_room_for_as_many_steps_as_fit(batch: Any, size: int) -> None:
+    batches = Batches(largest=10 * size + size // 2)
+    batches.record()
+    assert batches.room(1000) == 1000  # nothing is known yet
+    stream = batches.over([batch] * 30)
+    next(stream)
+    assert batches.room(1000) == 10
+    assert batches.room(4) == 4
+    for _ in range(9):
+        next(stream)
+    assert not batches.is_beyond
+    next(stream)
+    assert batches.is_beyond
+    assert batches.position == 10
+    assert batches.room(4) == 0
+    batches.rewind(0)
+    assert not batches.is_beyond
+    batches.record()
+    assert batches.room(4) == 4
+
+
+def test_nothing_is_recorded_out_of_turn_behind_a_batch_that_did_not_fit() -> None:
+    batches = Batches(largest=100)
+    stream = batches.over([torch.zeros(10), torch.zeros(20), torch.zeros(1), torch.zeros(2)])
+    batches.record()
+    assert [len(next(stream)) for _ in range(3)] == [10, 20, 1]
+    assert batches.position == 1
+
+
+def test_an_array_that_is_not_finite_is_replaced_as_a_tensor_is() -> None:
+    data = [np.full(2, np.nan if n == 5 else 1.0) for n in range(10)]
+    batches = Batches()
+    batches.screen()
+    assert all(np.isfinite(one).all() for one in batches.over(data))
+    assert (batches.skipped, batches.passed) == (1, 0)
+
+
 def test_a_rare_batch_that_is_not_finite_is_replaced_once_a_run_was_poisoned() -> None:
     def poisoned() -> list[tuple[Tensor, int]]:
         made = loader(40)
@@ -137,6 +226,7 @@ def test_data_that_is_often_not_finite_is_let_through() -> None:
     given = list(batches.over(data))
     assert len(given) == 60
     assert batches.skipped <= FEW
+    assert batches.passed == 20 - batches.skipped
     assert all(a is b for a, b in zip(given[10:], data[10:], strict=True))
 
 

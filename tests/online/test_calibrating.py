@@ -198,6 +198,29 @@ def test_after_a_checkpoint_it_begins_again_while_it_is_early(tmp_path: Path) ->
     assert run.tuner.state_dict()["kernel"]["calibrated"] is True
 
 
+@pytest.mark.parametrize(("steps", "arms"), [(20.5, 2), (19.5, 0)])
+def test_an_arm_is_as_long_as_its_batches_can_be_recorded(
+    steps: float, arms: int, tmp_path: Path
+) -> None:
+    run = living(tmp_path)
+    run.tuner._batches._largest = int(steps * sum(tensor.nbytes for tensor in run.loader[0]))
+    run.train()
+    (_, told) = run.events(LookAhead)
+    assert (len(told.arms), told.remark, told.stopped) == (arms, "", "")
+
+
+def test_batches_that_grow_too_large_to_be_recorded_are_remarked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = living(tmp_path)
+    run.loader[2:] = [(x.repeat(4, 1), y.repeat(4, 1)) for x, y in run.loader[2:]]
+    run.tuner._batches._largest = 41 * sum(tensor.nbytes for tensor in run.loader[0])
+    run.train()
+    (_, told) = run.events(LookAhead)
+    assert "did not fit" in told.remark
+    assert "did not fit" in caplog.text
+
+
 def test_checkpoints_made_all_the_time_do_not_calibrate_for_ever(tmp_path: Path) -> None:
     run = living(tmp_path)
     for _ in range(CALIBRATED):

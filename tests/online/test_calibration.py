@@ -92,6 +92,25 @@ def test_a_program_keeps_to_its_terms(
     assert kept <= len(run.trained)
 
 
+@pytest.mark.parametrize("name", PROGRAMS)
+@given(GOODS, st.integers(0, 60))
+def test_no_arm_is_longer_than_its_batches_can_be_given_again(
+    name: str, good: float, room: int
+) -> None:
+    run, at, slots = Run(good), 0, {}
+    run.play(PROGRAMS[name](replace(TERMS, room=room)))
+    for command in run.commands:
+        match command:
+            case Train():
+                at += 1
+            case Save(slot):
+                slots[slot] = at
+            case Restore(slot):
+                at = slots[slot]
+            case Evaluate():
+                assert calibration.SHORTEST // 2 <= at <= room
+
+
 @given(good=st.floats(-1.2, 1.2))
 def test_the_ramp_finds_the_right_rate_from_wherever_it_starts(good: float) -> None:
     found = Run(good).play(PROGRAMS["ramp"](TERMS))

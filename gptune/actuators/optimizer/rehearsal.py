@@ -10,6 +10,7 @@ from torch.optim import SGD, Optimizer
 from gptune.actuators.optimizer.places import RATE, number
 
 LONGEST = 50_000  # more steps would take longer than a user likes to wait [steps]
+SPENT = 1e-3  # of its peak: with a rate below it nobody trains on
 
 
 def mean_rate(optimizer: Optimizer, scheduler: Any, steps: int) -> float | None:
@@ -17,13 +18,15 @@ def mean_rate(optimizer: Optimizer, scheduler: Any, steps: int) -> float | None:
 
     Args:
         optimizer: Whose rate.
-        scheduler: Its scheduler, or a list of several, stepped once a step; it is left alone.
-            ``None`` if the user has told of none.
+        scheduler: Its scheduler, or a list of several; it is left alone. ``None`` if the user has
+            told of none.
         steps: Steps that are left [steps].
 
     Returns:
         The mean over the steps that are left; ``None`` if that cannot be known: there is a
-        scheduler that nobody told of, or the run is too long.
+        scheduler that nobody told of, or the run is too long. A schedule that is spent before half
+        of the steps is one that is stepped more seldom, once an epoch: then the mean of what it
+        does up to there.
 
     Raises:
         Exception: What the scheduler raises, be it in a copy.
@@ -44,14 +47,17 @@ def mean_rate(optimizer: Optimizer, scheduler: Any, steps: int) -> float | None:
     copies = [copy.deepcopy(one, {id(optimizer): stand_in}) for one in given]
     if any(getattr(one, "optimizer", None) is not stand_in for one in copies):
         return None
-    total = 0.0
+    rates = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the stand-in never takes a step
         for _ in range(steps):
-            total += number(RATE.get(stand_in.param_groups[0]))
+            rates.append(number(RATE.get(stand_in.param_groups[0])))
             for one in copies:
                 one.step()
-    return total / steps
+    floor = SPENT * max(rates)
+    used = max((n for n, rate in enumerate(rates, start=1) if rate > floor), default=steps)
+    lived = rates[:used] if used < steps / 2 else rates
+    return sum(lived) / len(lived)
 
 
 def _stand_in(optimizer: Optimizer) -> Optimizer:

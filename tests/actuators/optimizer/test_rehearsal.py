@@ -1,6 +1,7 @@
 """A schedule is rehearsed, and does not notice."""
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,35 @@ def test_it_is_the_mean_of_what_the_schedule_then_does(name: str) -> None:
         mine.step()
         scheduler.step()
     assert found == pytest.approx(sum(rates) / STEPS)
+
+
+EPOCHS = 20
+BY_EPOCH: dict[str, Callable[[Optimizer], Any]] = {
+    "cosine": lambda o: schedulers.CosineAnnealingLR(o, EPOCHS),
+    "linear": lambda o: schedulers.LambdaLR(o, lambda t: max(0.0, 1 - t / EPOCHS)),
+    "polynomial": lambda o: schedulers.PolynomialLR(o, EPOCHS, power=2.0),
+    "steps": lambda o: schedulers.StepLR(o, 6),
+    "exponential": lambda o: schedulers.ExponentialLR(o, 0.8),
+    "constant": lambda o: schedulers.ConstantLR(o, 1.0),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", BY_EPOCH)
+@pytest.mark.parametrize("each", [10, 100])
+def test_a_schedule_that_is_stepped_once_an_epoch_is_taken_for_nearly_what_it_is(
+    name: str, each: int
+) -> None:
+    mine = optimizer()
+    scheduler = BY_EPOCH[name](mine)
+    found = mean_rate(mine, scheduler, each * EPOCHS)
+    assert found is not None
+    rates = []
+    for _ in range(EPOCHS):
+        rates.append(mine.param_groups[0]["lr"])
+        mine.step()
+        scheduler.step()
+    assert abs(math.log10(found / (sum(rates) / EPOCHS))) < 0.25
 
 
 def test_without_a_scheduler_the_rate_stands_unless_there_is_a_trace_of_one() -> None:
