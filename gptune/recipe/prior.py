@@ -7,7 +7,7 @@ import msgspec
 
 from gptune.configs import Knob
 from gptune.errors import RecipeError
-from gptune.events import Line, LookAhead, Observed, Opened
+from gptune.events import Event, Line, LookAhead, Observed, Opened
 from gptune.records import Observation, Scalar
 from gptune.run_directory.event_log import effective, read_events
 from gptune.run_directory.exports import observations
@@ -72,10 +72,11 @@ def prior_rates(runs: Iterable[str], family: str) -> list[PastRate]:
 
 def _past_rate(lines: list[Line], family: str) -> PastRate | None:
     events = [line.event for line in lines]
-    seen = [e for e in events if isinstance(e, Observed) and isinstance(e.metric, float)]
     looks = [e for e in events if isinstance(e, LookAhead) and e.purpose == "calibration"]
+    seen = _seen_outside(events)
     opened = next((e for e in events if isinstance(e, Opened)), None)
-    rates = [e.knobs[family].scheduled for e in seen if family in e.knobs]
+    knobs = [e.knobs for e in events if isinstance(e, Observed)]
+    rates = [one[family].scheduled for one in knobs if family in one]
     peak = max((rate for rate in rates if isinstance(rate, int | float)), default=0.0)
     if not (looks and seen and opened and peak > 0) or looks[-1].stopped or not looks[-1].chosen:
         return None
@@ -87,6 +88,17 @@ def _past_rate(lines: list[Line], family: str) -> PastRate | None:
         value=sign * seen[-1].metric,  # type: ignore[operator]
         start=sign * seen[0].metric,  # type: ignore[operator]
     )
+
+
+def _seen_outside(events: Iterable[Event]) -> list[Observed]:
+    """List what was measured, but for what a look ahead's trials showed."""
+    seen, looking = [], False
+    for event in events:
+        if isinstance(event, LookAhead):
+            looking = not event.chosen  # announced, then told
+        if isinstance(event, Observed) and isinstance(event.metric, float) and not looking:
+            seen.append(event)
+    return seen
 
 
 def _told(

@@ -11,15 +11,18 @@ from msgspec.structs import replace
 from gptune import Tuner
 from gptune.configs import Knob, Mutation, make_knob
 from gptune.errors import EventLogError, RecipeError
+from gptune.events import LookAhead, Observed
 from gptune.recipe import prior as room
-from gptune.recipe.prior import prior_observations
+from gptune.recipe.prior import prior_observations, prior_rates
 from gptune.records import Categorical, Float, Integer, Observation
 from gptune.run_directory.names import EVENTS
 from tests.cli.runs import make_run
 from tests.doubles import FakeKnob
+from tests.living import Living
 
 LR = make_knob("opt.lr", Mutation(bounds=(0.01, 100.0)), Float(1e-3, 1e3, log=True), 1.0)
 START: dict[str, Any] = {"opt.lr": 1.0}
+CALIBRATES = {"search": {"algorithm": "none"}, "objective": {"primary": "loss"}}
 
 
 def told(tuner: Tuner) -> list[Observation]:
@@ -110,3 +113,18 @@ def test_what_holds_no_run_is_refused_by_its_place_in_the_list(tmp_path: Path) -
     (tmp_path / "run" / EVENTS).write_bytes(b"{}\n")
     with pytest.raises(EventLogError, match="line 1"):
         prior_observations(runs, {"opt.lr": LR}, START)
+
+
+def test_a_past_run_began_with_what_no_trial_of_its_calibration_had_a_part_in(
+    tmp_path: Path,
+) -> None:
+    run = Living(tmp_path / "run", recipe=CALIBRATES)
+    run.train(every=5)
+    (past,) = prior_rates([str(tmp_path / "run")], "opt.lr")
+    measured = [e.metric for e in run.events(Observed)]
+    events = [line.event for line in run.lines()]
+    (_, end) = (n for n, event in enumerate(events) if isinstance(event, LookAhead))
+    first = next(event for event in events[end:] if isinstance(event, Observed))
+    assert past.start == -first.metric != -measured[0]  # type: ignore[operator]
+    assert past.value == -measured[-1]  # type: ignore[operator]
+    assert past.rate == pytest.approx(run.tuner.values["opt.lr"] * 0.005, rel=1e-3)
