@@ -19,6 +19,9 @@ from gptune.records import Change, Evidence, Reason, Scalar, Slice
 
 VERSION = 1
 ORIGIN = ""  # the checksum before the first line
+SYMPTOMS = frozenset(  # for which the training state is put back; a change that is open has lost
+    {Reason.SPIKE, Reason.DIVERGENCE, Reason.STATE_NOT_FINITE, Reason.NOT_FINITE}
+)
 
 
 class Raw(msgspec.Struct, frozen=True):

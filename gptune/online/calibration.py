@@ -157,7 +157,7 @@ def ramp(terms: Terms) -> Program:
     left = terms.budget - wasted
     # Where the ramp agrees with the user, a check costs more than it finds.
     arms = (aim, aim - CHECK) if aim and aim - CHECK >= terms.low else (aim,)
-    found = yield from race(arms, length(terms, left))
+    found = yield from race(arms, length(terms, left), most=left)
     has_lost = bool(found.arms) and not math.isfinite(max(found.arms.values()))
     return Found(
         decades=0.0 if has_lost else found.decades,
@@ -183,7 +183,8 @@ def successive_halving(terms: Terms) -> Program:
     steps = min(length(terms, terms.budget), terms.budget // 2)
     room = math.inf if terms.room is None else terms.room
     while others:
-        found = yield from race((control, *others), steps, halfway=False)
+        left = terms.budget - wasted
+        found = yield from race((control, *others), steps, halfway=False, most=left)
         wasted, room = wasted + found.wasted, room - steps
         arms.update(found.arms)
         moved, control = found.decades - control, found.decades
@@ -199,7 +200,14 @@ def _within(terms: Terms, rates: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(rate for rate in rates if terms.low <= rate <= terms.high)
 
 
-def race(arms: Sequence[float], steps: int, *, halfway: bool = True, least: float = 0.0) -> Program:
+def race(
+    arms: Sequence[float],
+    steps: int,
+    *,
+    halfway: bool = True,
+    least: float = 0.0,
+    most: float = math.inf,
+) -> Program:
     """Train each arm from the start on, on the same batches; the best by the objective wins.
 
     The start is the state in slot ``origin``, which is in force. The winner's weights stay.
@@ -210,29 +218,35 @@ def race(arms: Sequence[float], steps: int, *, halfway: bool = True, least: floa
         halfway: Whether a lower rate ends half-way if it is behind, for it looks the better the
             shorter the look. Where the first arm may be far too high, that has yet to show.
         least: By how much an arm must beat the first one [metric units].
+        most: May be thrown away; where all arms lose, those that do not fit are not run [steps].
     """
     if len(arms) < 2 or steps < SHORTEST:
         return Found(decades=arms[0])
     measured: dict[float, float] = {}
     halves: dict[float, float] = {}
-    winner, live, taken = arms[0], arms[0], 0
+    winner, live, taken, kept = arms[0], arms[0], 0, 0
     for arm in arms:
+        best = measured.get(winner, -math.inf)
+        size = steps if math.isfinite(best) else int(min(steps, most - taken))  # nothing is kept
+        if size < SHORTEST:
+            break
         if measured:
             yield Restore("origin")
-        doubtful = halfway and bool(measured) and arm < winner
-        hopeless = min(halves[winner], measured[winner]) if doubtful else -math.inf
-        live, (halves[arm], measured[arm], took) = arm, (yield from _run(arm, steps, hopeless))
+        hopeless = min(halves[winner], best) if halfway and arm < winner else -math.inf
+        live, (halves[arm], measured[arm], took) = arm, (yield from _run(arm, size, hopeless))
         taken += took
         if len(measured) == 1 or _beats(measured, arm, winner, least):
-            winner = arm
+            winner, kept = arm, took
             if arm != arms[-1]:
                 yield Save("ahead")
-    if live != winner:
-        yield Restore("ahead")
-    if not math.isfinite(measured[winner]):  # all arms have lost: then it is not the rate
-        yield Restore("origin")
-        return Found(decades=arms[0], arms=measured, wasted=taken)
-    return Found(decades=winner, arms=measured, wasted=taken - steps)
+    has_lost = not math.isfinite(measured.get(winner, -math.inf))  # all have: it is not the rate
+    if has_lost or live != winner:
+        yield Restore("origin" if has_lost else "ahead")
+    return Found(
+        decades=arms[0] if has_lost else winner,
+        arms=measured,
+        wasted=taken - (0 if has_lost else kept),
+    )
 
 
 def _beats(measured: dict[float, float], arm: float, winner: float, by: float) -> bool:

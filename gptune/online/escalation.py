@@ -49,9 +49,10 @@ class Escalation:
             self._look(hand, fall)
 
     def _movable(self) -> Hand | None:
-        session, hand = self._session, rate_of(self._session.hands)
-        rests = hand is None or hand.knob.family in session.state.safety.pinned
-        return None if rests else hand
+        safety, hand = self._session.state.safety, rate_of(self._session.hands)
+        if hand is None or hand.knob.family in (*safety.pinned, *safety.quarantined):
+            return None
+        return hand
 
     def _excuse(self, before: guard.GuardState, symptom: Reason) -> str:
         """Say why the rate is not to blame; empty if it may be."""

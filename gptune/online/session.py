@@ -282,6 +282,8 @@ class Session:
             log.rewind(read.log.seq, moment)
         elif log is not None:
             carry_over(log, replace(self.base, knobs=read.knobs), moment, (kernel.point, read.seed))
+            if kernel.mode is not own:
+                log.append(moment, ModeChanged(old=own, new=kernel.mode, by="resume"))
         self.hands = hands
         self.base = replace(self.base, knobs=read.knobs)
         self.adopt(replace(kernel, mode=Mode.OFF if own is Mode.OFF else kernel.mode))

@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gptune.events import (
+    SYMPTOMS,
     Abandoned,
     Accepted,
     Applied,
@@ -124,9 +125,15 @@ def _end(course: Course, event: ENDS) -> News:
         verdict=verdict,
         reasons=reasons,
         probability=probability,
-        judged=course.at_report and not PUT_BACK.intersection(reasons),
+        judged=_is_judged(course, reasons),
     )
     return Course(source=course.source), _way_back(event, trial), ending
+
+
+def _is_judged(course: Course, reasons: tuple[Reason, ...]) -> bool:
+    """Say whether the gate ended a trial, or the guard, which may come between two reports."""
+    by_us = course.at_report or bool(SYMPTOMS.intersection(reasons))
+    return by_us and not PUT_BACK.intersection(reasons)
 
 
 def _verdict(event: ENDS) -> tuple[str, tuple[Reason, ...], float | None]:

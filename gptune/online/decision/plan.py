@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from msgspec.structs import replace
 
 from gptune.configs import Mode, neutral
-from gptune.events import Event, Observed, Paused, Raw, Unpaused
+from gptune.events import SYMPTOMS, Event, Observed, Paused, Raw, Unpaused
 from gptune.online import guard
 from gptune.online.decision.request import free_knobs, guarded_rates, request_for, why_not
 from gptune.online.decision.state import (
@@ -155,6 +155,8 @@ def leave(
 ) -> tuple[KernelState, Plan]:
     """Resolve the open segment between two decisions; no decision is counted.
 
+    A change that is undone because training went wrong counts as one reject, as at a decision.
+
     Args:
         config: The recipe and the knobs.
         state: What the kernel remembers.
@@ -173,7 +175,12 @@ def leave(
             undo=action is Action.REJECTED,
             strays=strays,
         )
-    draft = Draft(moment=moment, observed=None, resolution=resolution, reasons=(reason,))
+    notices: tuple[Event, ...] = ()
+    if resolution is not None and reason in SYMPTOMS:
+        state, notices = _count_reject(config, state, resolution)
+    draft = Draft(
+        moment=moment, observed=None, resolution=resolution, reasons=(reason,), notices=notices
+    )
     return _release(state, resolution), Plan(draft=draft, mode=state.mode)
 
 
@@ -278,21 +285,19 @@ def _take_note(
     """Fold a resolution into the state; start or end a pause; extend the tracks."""
     resolution, faults = found
     notices: list[Event] = []
-    rules, number = config.recipe.safety, state.decision
+    number = state.decision
     disturbed = state.pending is not None
     if gate.is_over(state.safety, number):
         state = replace(state, safety=gate.resume(state.safety))
         notices.append(Unpaused())
     if resolution is not None:
         disturbed = resolution.action is Action.REJECTED
-        was_paused = state.safety.paused
-        after = gate.rejected(rules, state.safety, number)
-        if Reason.NOT_LIVE in resolution.reasons:  # it never acted: that says nothing against it
-            after = state.safety
-        safety = after if disturbed else gate.accepted(state.safety)
-        state = replace(_release(state, resolution), safety=safety)
-        if safety.paused and not was_paused:
-            notices.append(Paused(decisions=rules.pause_decisions, reasons=resolution.reasons))
+        if not disturbed:
+            state = replace(state, safety=gate.accepted(state.safety))
+        elif Reason.NOT_LIVE not in resolution.reasons:  # else that says nothing against it
+            state, pauses = _count_reject(config, state, resolution)
+            notices.extend(pauses)
+        state = _release(state, resolution)
     if not faults:
         value = _flip(config, seen.objective)
         state = replace(state, guard=guard.healthy(state.guard, seen.step, value))
@@ -301,6 +306,17 @@ def _take_note(
     if not faults and not disturbed:
         state = _extend(config, state, seen)
     return state, tuple(notices)
+
+
+def _count_reject(
+    config: KernelConfig, state: KernelState, resolution: Resolution
+) -> tuple[KernelState, tuple[Event, ...]]:
+    """Count a reject, and say so if tuning pauses on account of it."""
+    rules, before = config.recipe.safety, state.safety
+    safety = gate.rejected(rules, before, state.decision)
+    begins = safety.paused and not before.paused
+    pauses = (Paused(decisions=rules.pause_decisions, reasons=resolution.reasons),)
+    return replace(state, safety=safety), pauses if begins else ()
 
 
 def _release(state: KernelState, resolution: Resolution | None) -> KernelState:
