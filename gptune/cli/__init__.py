@@ -14,6 +14,7 @@ FAMILIES = {  # file -> its verbs; only the one that is wanted is loaded, for st
     "demo": ("demo",),
     "looking": ("status", "log", "explain", "ls", "export", "doctor"),
     "recipes": ("recipe",),
+    "verifying": ("verify",),
     "steering": (
         *("enable", "disable", "pause", "resume", "set", "pin", "unpin"),
         *("apply", "accept", "reject", "rollback", "freeze"),
@@ -22,7 +23,7 @@ FAMILIES = {  # file -> its verbs; only the one that is wanted is loaded, for st
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code: 0 done, 2 refused or misused, 130 interrupted.
+    """Run one command; gives the exit code: 0 done, 1 audit failed, 2 refused, 130 interrupted.
 
     Args:
         arguments: The words after ``gptune``; those of the process by default.

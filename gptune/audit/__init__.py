@@ -1,0 +1,204 @@
+"""Audit of a run directory: does its log keep what gptune promises? See docs/safety.md.
+
+The auditor restates the rules. It reads the files as they lie there, finished, running or
+crashed, changes nothing, and shares no code with what tuned the run.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gptune.audit.account import Account, advance
+from gptune.audit.chain import Chain, Entry, counting, plain, read_chain
+from gptune.audit.promises import PROMISES, Promise
+from gptune.errors import RunDirectoryError
+
+EVENTS, SUMMARY = "events.jsonl", "summary.json"
+
+__all__ = ["Break", "Finding", "Report", "audit", "audit_data"]
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A broken promise: the line, and what is wrong with it."""
+
+    line: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One promise, and what the log shows of it.
+
+    Attributes:
+        name: Of the promise.
+        says: The promise.
+        looked: Lines that it is about.
+        breaks: Those that break it.
+    """
+
+    name: str
+    says: str
+    looked: int
+    breaks: tuple[Break, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Say whether it is kept."""
+        return not self.breaks
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an audit found.
+
+    Attributes:
+        lines: Whole lines of the log.
+        counting: Lines that no later ``rewind`` took back.
+        state: closed | not closed: running, or crashed.
+        torn: Bytes after the last whole line.
+        decisions: Made.
+        changes: Applied.
+        findings: One a promise.
+    """
+
+    lines: int
+    counting: int
+    state: str
+    torn: int
+    decisions: int
+    changes: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Say whether every promise is kept."""
+        return all(finding.holds for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data."""
+        found = [{**asdict(one), "holds": one.holds} for one in self.findings]
+        return {**asdict(self), "findings": found, "holds": self.holds}
+
+
+def audit(directory: str | Path) -> Report:
+    """Audit a run directory.
+
+    Args:
+        directory: Of a finished, running or crashed run.
+
+    Returns:
+        What was found; it is no error that a promise is broken.
+
+    Raises:
+        RunDirectoryError: If there is no log in it, or it cannot be read.
+    """
+    place = Path(directory)
+    try:
+        data = (place / EVENTS).read_bytes()
+        summary = (place / SUMMARY).read_bytes() if (place / SUMMARY).exists() else None
+    except OSError as error:
+        raise RunDirectoryError(
+            f"run directory {str(place)!r}: {EVENTS} cannot be read ({error}); name a run, see "
+            "gptune ls"
+        ) from error
+    return audit_data(data, summary)
+
+
+def audit_data(data: bytes, summary: bytes | None = None) -> Report:
+    """Audit the bytes of a log, and of a summary if there is one."""
+    chain = read_chain(data)
+    account, looked, breaks = Account(), dict.fromkeys(PROMISES, 0), _none()
+    formless: list[Break] = []
+    for entry in counting(chain.entries):
+        for promise in PROMISES:
+            if promise.kinds == ("*",) or entry.kind in promise.kinds:
+                looked[promise] += 1
+                breaks[promise].extend(_complaints(promise, account, entry))
+        account, odd = _take(account, entry)
+        formless += [Break(entry.number, odd)] if odd else []
+    count = len(counting(chain.entries))
+    form = Finding("form", "every line holds what its kind must", count, tuple(formless))
+    findings = [Finding(p.name, p.says, looked[p], tuple(breaks[p])) for p in PROMISES]
+    return Report(
+        lines=len(chain.entries),
+        counting=count,
+        state="closed" if account.closed else "not closed",
+        torn=chain.torn,
+        decisions=account.decision,
+        changes=account.counts.get("applied", 0),
+        findings=(_chained(chain), form, *findings, _summarized(chain, summary)),
+    )
+
+
+def _none() -> dict[Promise, list[Break]]:
+    return {promise: [] for promise in PROMISES}
+
+
+def _complaints(promise: Promise, account: Account, entry: Entry) -> Iterator[Break]:
+    try:
+        for what in promise.rule(account, entry):
+            yield Break(entry.number, what)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        yield Break(entry.number, f"{entry.kind} lacks what the rule looks at ({error!r})")
+
+
+def _take(account: Account, entry: Entry) -> tuple[Account, str]:
+    """Take a line into account; says what is wrong if that cannot be done."""
+    try:
+        return advance(account, entry), ""
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return replace(account, last=entry.kind), f"{entry.kind or 'a line'} lacks {error}"
+
+
+def _chained(chain: Chain) -> Finding:
+    says = "every line follows from the one before it: checksum, number, generation"
+    breaks = tuple(Break(number, what) for number, what in chain.breaks)
+    return Finding("chain", says, len(chain.entries), breaks)
+
+
+def _summarized(chain: Chain, summary: bytes | None) -> Finding:
+    """Compare the summary with the account of the lines that it knew."""
+    says = "the summary says what the log says"
+    if summary is None:
+        return Finding("summary", says, 0, ())
+    try:
+        told = json.loads(summary)
+        known = int(told["seq"])
+        knew = chain.entries[:known]
+        account = Account()
+        for entry in counting(knew):
+            account, _ = _take(account, entry)
+        last = counting(knew)[-1]
+        whats = [] if known <= len(chain.entries) else [f"knows of {known} lines"]
+        whats += _differences(told, account, last)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+        whats = [f"is no summary ({error!r})"]
+    return Finding("summary", says, 1, tuple(Break(0, what) for what in whats))
+
+
+def _differences(told: dict[str, Any], account: Account, last: Entry) -> Iterator[str]:
+    due: dict[str, Any] = {
+        "mode": account.mode,
+        "decision": last.decision,
+        "step": last.step,
+        "phase": last.phase,
+        "paused": account.paused,
+        "paused_until": account.until,
+        "rejects": account.rejects,
+        "closed": account.closed,
+        "open": account.open_id or None,
+        "counts": account.counts,
+        "pinned": sorted(account.pinned),
+        "quarantined": sorted(account.quarantined),
+    }
+    if account.looking is None:  # else a trial's move is in force
+        due["point"] = account.point
+    for name, value in due.items():
+        said = told[name]
+        if name == "point":
+            said = {family: plain(move) for family, move in said.items()}
+        if said != value:
+            yield f"{name} is {said!r}, and by the log {value!r}"

@@ -1,0 +1,292 @@
+"""The auditor's own account of a run: what is known before each line, worked out from the lines.
+
+It restates what gptune remembers while it tunes, and shares no code with it.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gptune.audit.chain import Entry, plain
+
+BY_HAND = ("human", "replay", "calibration", "guard")  # sources that are no search
+NEUTRAL = {"mult": 1.0, "delta": 0.0}
+BROKEN = {"actuator_failed", "read_back_differs"}
+SYMPTOMS = {"spike", "divergence", "state_not_finite", "not_finite"}  # the guard's
+FREE = {"closed", "left_active", "operator", "not_live"}  # ends that count as no reject
+
+Moves = tuple[tuple[str, Any, Any], ...]  # family, old, new
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is known before a line.
+
+    Attributes:
+        recipe: As the run was opened with, and as it was set since.
+        knobs: Family -> the knob, as it was opened.
+        point: Family -> the move in force.
+        mode: What gptune may do.
+        source: Of the newest proposal.
+        intents: Id -> the moves that are about to be made.
+        open_id: Of the change that is tried.
+        open_moves: Its moves.
+        used: Ids so far.
+        decision: Newest decision at which something was observed.
+        step: Steps at the newest line [steps].
+        sound: Whether the objective was a finite number at the newest decision, if there was one.
+        blocked: Why nothing may be changed at this decision.
+        last: Kind of the line before.
+        order: The command that was accepted last, until its moves are made.
+        rejects: Rejects in a row.
+        paused: Whether tuning is paused.
+        until: Last decision of the pause; ``None`` = until resumed.
+        moved: Family -> newest decision at which it moved, or was to move.
+        rests: Last decision at which, after a reject, everything rests.
+        quarantined: Families that failed.
+        pinned: Families that an operator keeps.
+        looking: Purpose of the look ahead that runs, and its lowest and highest multiplier.
+        looked: Purpose -> steps that its looks ahead threw away [steps].
+        restores: Times that the training state was put back.
+        counts: Kind -> lines.
+        closed: Whether the run was closed.
+        total: Of the whole run [steps], if known.
+    """
+
+    recipe: dict[str, Any] = field(default_factory=dict)
+    knobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    point: dict[str, Any] = field(default_factory=dict)
+    mode: str = ""
+    source: str = ""
+    intents: dict[str, Moves] = field(default_factory=dict)
+    open_id: str = ""
+    open_moves: Moves = ()
+    used: frozenset[str] = frozenset()
+    decision: int = 0
+    step: int = 0
+    sound: bool | None = None
+    blocked: tuple[str, ...] = ()
+    last: str = ""
+    order: str = ""
+    rejects: int = 0
+    paused: bool = False
+    until: int | None = None
+    moved: dict[str, int] = field(default_factory=dict)
+    rests: int = 0
+    quarantined: frozenset[str] = frozenset()
+    pinned: frozenset[str] = frozenset()
+    looking: tuple[str, float, float] | None = None
+    looked: dict[str, int] = field(default_factory=dict)
+    restores: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    closed: bool = False
+    total: int | None = None
+
+    def rule(self, section: str, name: str, default: Any) -> Any:
+        """Give a field of the recipe."""
+        return self.recipe.get(section, {}).get(name, default)
+
+    def mutation(self, family: str) -> dict[str, Any]:
+        """Give how the recipe lets a knob move."""
+        found: dict[str, Any] = self.knobs.get(family, {}).get("mutation", {})
+        return found
+
+    @property
+    def searches(self) -> bool:
+        """Say whether the newest proposal is one of a search."""
+        return self.source not in BY_HAND
+
+
+def moves_of(entry: Entry) -> Moves:
+    """Read the changes of a line."""
+    changes = entry.body.get("changes", ())
+    return tuple((str(c["family"]), plain(c["old"]), plain(c["new"])) for c in changes)
+
+
+def is_finite(value: object) -> bool:
+    """Say whether a value is one finite number."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def advance(account: Account, entry: Entry) -> Account:
+    """Take one line into account."""
+    rule = _RULES.get(entry.kind)
+    after = rule(account, entry) if rule else account
+    counts = {**account.counts, entry.kind: account.counts.get(entry.kind, 0) + 1}
+    closed = entry.kind == "closed"
+    waits = entry.kind == "opened" and entry.body.get("resumed")  # for the state of a checkpoint
+    step = account.step if waits else entry.step
+    return replace(after, step=step, last=entry.kind, counts=counts, closed=closed)
+
+
+def _opened(account: Account, entry: Entry) -> Account:
+    knobs, recipe = entry.body["knobs"], entry.body["recipe"]
+    starts = {
+        f: NEUTRAL.get(k["mutation"].get("mode", "mult"), k["base"]) for f, k in knobs.items()
+    }
+    return replace(
+        account,
+        recipe=recipe if not account.recipe else account.recipe,
+        knobs={**account.knobs, **knobs},
+        point={**starts, **account.point},
+        mode=account.mode or recipe["mode"],
+        total=entry.body.get("total_steps"),
+    )
+
+
+def _observed(account: Account, entry: Entry) -> Account:
+    sound = is_finite(plain(entry.body["metric"]))
+    return replace(account, decision=entry.decision, sound=sound, blocked=())
+
+
+def _blocked(account: Account, entry: Entry) -> Account:
+    return replace(account, blocked=(*account.blocked, *entry.body["reasons"]))
+
+
+def _proposed(account: Account, entry: Entry) -> Account:
+    return replace(account, source=str(entry.body["source"]))
+
+
+def _suggested(account: Account, entry: Entry) -> Account:
+    return _rest(account, [family for family, _, _ in moves_of(entry)], entry.decision)
+
+
+def _intent(account: Account, entry: Entry) -> Account:
+    ident = str(entry.body["id"])
+    intents = {**account.intents, ident: moves_of(entry)}
+    return replace(account, intents=intents, used=account.used | {ident})
+
+
+def _applied(account: Account, entry: Entry) -> Account:
+    ident, moves = str(entry.body["id"]), moves_of(entry)
+    account = _rest(account, [family for family, _, _ in moves], entry.decision)
+    return replace(
+        account,
+        intents={i: m for i, m in account.intents.items() if i != ident},
+        open_id=ident,
+        open_moves=moves,
+        point={**account.point, **{family: new for family, _, new in moves}},
+        order="" if account.source == "human" else account.order,
+    )
+
+
+def _failed(account: Account, entry: Entry) -> Account:
+    ident, families = str(entry.body["id"]), entry.body["families"]
+    message, broke = entry.body["message"], BROKEN.intersection(entry.body["reasons"])
+    broken = {f for f in families if broke and message.startswith(f"{f}: ")}
+    account = _rest(account, families, entry.decision)
+    intents = {i: m for i, m in account.intents.items() if i != ident}
+    return replace(account, intents=intents, quarantined=account.quarantined | broken)
+
+
+def _accepted(account: Account, entry: Entry) -> Account:
+    by_gate = account.last == "observed" or account.order == "accept"
+    return replace(_end(account), rejects=0 if by_gate else account.rejects)
+
+
+def _undone(account: Account, entry: Entry) -> Account:
+    """Take a rejected change into account: rolled back, abandoned, or stuck."""
+    reasons = entry.body.get("reasons", [])
+    kept = entry.kind == "abandoned" and "kept_on_reject" in reasons
+    point, ident = dict(account.point), str(entry.body["id"])
+    if ident == account.open_id and not kept:
+        point.update({family: old for family, old, _ in account.open_moves})
+    if entry.kind == "rollback_failed":
+        broken = account.quarantined | set(entry.body["families"])
+        account = replace(account, quarantined=broken)
+    judged = account.last == "observed" or SYMPTOMS.intersection(reasons)
+    counts = account.order == "reject" or (judged and not FREE.intersection(reasons))
+    account = _reject(account, entry.decision) if counts else account
+    intents = {i: m for i, m in account.intents.items() if i != ident}
+    return replace(_end(account), point=point, intents=intents)
+
+
+def _end(account: Account) -> Account:
+    order = "" if account.order in ("accept", "reject") else account.order
+    return replace(account, open_id="", open_moves=(), order=order)
+
+
+def _reject(account: Account, decision: int) -> Account:
+    wait = account.rule("safety", "global_cooldown", 1)
+    rests = max(account.rests, decision + wait) if wait else account.rests
+    return replace(account, rejects=account.rejects + 1, rests=rests)
+
+
+def _rest(account: Account, families: list[str], decision: int) -> Account:
+    return replace(account, moved={**account.moved, **dict.fromkeys(families, decision)})
+
+
+def _paused(account: Account, entry: Entry) -> Account:
+    count, until = entry.body["decisions"], None
+    if count is not None and (not account.paused or account.until is not None):
+        until = max(entry.decision + count, account.until or 0)
+    return replace(account, paused=True, until=until)
+
+
+def _unpaused(account: Account, _: Entry) -> Account:
+    return replace(account, paused=False, until=None, rejects=0)
+
+
+def _restored(account: Account, _: Entry) -> Account:
+    return replace(account, restores=account.restores + 1)
+
+
+def _look_ahead(account: Account, entry: Entry) -> Account:
+    body = entry.body
+    purpose = body.get("purpose", "")
+    if not body["chosen"]:
+        return replace(account, looking=(purpose, body["low"], body["high"]))
+    looked = {**account.looked, purpose: account.looked.get(purpose, 0) + body["steps"]}
+    return replace(account, looking=None, looked=looked)
+
+
+def _mode(account: Account, entry: Entry) -> Account:
+    return replace(account, mode=str(entry.body["new"]))
+
+
+def _command(account: Account, entry: Entry) -> Account:
+    if not entry.body["accepted"]:
+        return account
+    verb, arguments = str(entry.body["verb"]), entry.body["arguments"]
+    family = {arguments.get("family")}
+    pins = {"pin": account.pinned | family, "unpin": account.pinned - family}
+    recipe = account.recipe
+    if verb == "set":
+        recipe = _set(recipe, arguments["changes"])
+    return replace(account, order=verb, recipe=recipe, pinned=pins.get(verb, account.pinned))
+
+
+def _set(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    made = copy.deepcopy(dict(recipe))
+    for path, value in changes.items():
+        *sections, name = path.split(".")
+        place = made
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return made
+
+
+_RULES: dict[str, Callable[[Account, Entry], Account]] = {
+    "opened": _opened,
+    "observed": _observed,
+    "blocked": _blocked,
+    "proposed": _proposed,
+    "suggested": _suggested,
+    "intent": _intent,
+    "applied": _applied,
+    "failed": _failed,
+    "accepted": _accepted,
+    "rolled_back": _undone,
+    "abandoned": _undone,
+    "rollback_failed": _undone,
+    "paused": _paused,
+    "unpaused": _unpaused,
+    "restored": _restored,
+    "look_ahead": _look_ahead,
+    "mode": _mode,
+    "command": _command,
+}

@@ -1,0 +1,276 @@
+"""The audit: silent about every run of the real thing, and never about a forged one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptune.audit import Report, audit, audit_data
+from gptune.errors import RunDirectoryError
+from tests.audit.forging import (
+    Body,
+    Edit,
+    bodies,
+    change,
+    drop,
+    encoded,
+    first,
+    knob,
+    moved,
+    opened,
+    rechained,
+)
+from tests.cli.runs import make_run
+from tests.living import Living
+from tests.logs import KernelRun, kernel_runs
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("audit") / "run"
+    make_run(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is calibrated, poisoned once, and put back."""
+    place = tmp_path_factory.mktemp("audit") / "run"
+    living = Living(place)
+    living.poison(300)
+    living.train()
+    living.tuner.close()
+    return place
+
+
+def broken(report: Report) -> set[str]:
+    return {finding.name for finding in report.findings if not finding.holds}
+
+
+@given(kernel_runs())
+def test_whatever_the_kernel_writes_keeps_every_promise(run: KernelRun) -> None:
+    report = audit_data(encoded(run.lines))
+    assert not broken(report), report
+    assert report.lines == len(run.lines)
+
+
+def test_real_runs_keep_every_promise_and_are_counted(run: Path, guarded: Path) -> None:
+    for place in (run, guarded):
+        report = audit(place)
+        assert report.holds, report
+        assert report.state == "closed"
+        looked = {finding.name: finding.looked for finding in report.findings}
+        assert looked["chain"] == len(bodies(place)) == report.counting
+    assert report.changes == sum(line["kind"] == "applied" for line in bodies(guarded))
+    assert looked["restores"] == 1
+    assert looked["look ahead"] == 2
+
+
+def test_a_log_whose_checksums_are_worked_out_anew_still_keeps_them(
+    run: Path, guarded: Path
+) -> None:
+    for place in (run, guarded):
+        assert audit_data(rechained(bodies(place))).holds
+
+
+@given(at=st.integers(0, 10**6), data=st.data())
+def test_any_line_that_is_dropped_changed_or_swapped_is_found_and_named(
+    run: Path, at: int, data: st.DataObject
+) -> None:
+    lines = (run / "events.jsonl").read_bytes().splitlines(keepends=True)
+    summary = (run / "summary.json").read_bytes()
+    n = at % (len(lines) - 1)
+    how = data.draw(st.sampled_from(["drop", "swap", "change"]))
+    if how == "drop":
+        forged = lines[:n] + lines[n + 1 :]
+    elif how == "swap":
+        forged = [*lines[:n], lines[n + 1], lines[n], *lines[n + 2 :]]
+    else:
+        body = json.loads(lines[n])
+        body["step"] += 1
+        wall, checksum = body.pop("wall"), body.pop("checksum")
+        text = json.dumps({**body, "wall": wall, "checksum": checksum}, separators=(",", ":"))
+        forged = [*lines[:n], text.encode() + b"\n", *lines[n + 1 :]]
+    report = audit_data(b"".join(forged), summary)
+    chain = report.findings[0]
+    assert not chain.holds
+    assert chain.breaks[0].line == n + 1
+
+
+def test_the_last_line_is_missed_by_the_summary(run: Path) -> None:
+    lines = (run / "events.jsonl").read_bytes().splitlines(keepends=True)
+    report = audit_data(b"".join(lines[:-1]), (run / "summary.json").read_bytes())
+    assert broken(report) == {"summary"}
+    assert "knows of" in report.findings[-1].breaks[0].what
+
+
+def again(kind: str, nth: int = 0) -> Edit:
+    """Let a line stand there twice."""
+
+    def edit(lines: list[Body]) -> list[Body]:
+        at = first(lines, kind, nth)
+        return lines[: at + 1] + lines[at:]
+
+    return edit
+
+
+def metric(value: Any) -> Edit:
+    """Let what was observed at the decision of the first verdict for a change be another thing."""
+
+    def edit(lines: list[Body]) -> list[Body]:
+        at = first(lines, "accepted")
+        observed = max(n for n in range(at) if lines[n]["kind"] == "observed")
+        return [{**x, "metric": value} if n == observed else x for n, x in enumerate(lines)]
+
+    return edit
+
+
+def after_observed(kind: str, **fields: Any) -> Edit:
+    """Put a line of another kind between what was observed and what was then done."""
+
+    def edit(lines: list[Body]) -> list[Body]:
+        at = first(lines, "intent")
+        return [*lines[:at], {**lines[at - 1], "kind": kind, **fields}, *lines[at:]]
+
+    return edit
+
+
+FORGERIES: dict[str, tuple[Edit, str]] = {
+    "a value outside of the bounds": (moved(1, 1e6), "bounds"),
+    "no number at all": (moved(1, "large"), "bounds"),  # type: ignore[arg-type]
+    "a smaller largest step": (knob(max_step=1.01), "step"),
+    "applied without intent": (drop("intent"), "intent"),
+    "applied otherwise than intended": (
+        change("applied", changes=[{"family": "opt.lr", "old": 1.0, "new": 1.5}]),
+        "intent",
+    ),
+    "read back otherwise": (change("applied", read_back={"opt.lr": 1.75}), "read back"),
+    "not read back": (change("applied", read_back={}), "read back"),
+    "judged twice": (again("rolled_back"), "once"),
+    "not judged": (drop("rolled_back"), "once"),
+    "applied twice": (again("applied"), "once"),
+    "one name for two": (
+        lambda x: change("intent", 1, id=x[first(x, "intent")]["id"])(x),
+        "unique",
+    ),
+    "put back elsewhere": (
+        change("rolled_back", changes=[{"family": "opt.lr", "old": 1.0, "new": 1.01}]),
+        "continuity",
+    ),
+    "a longer cooldown": (knob(cooldown=50), "cooldown"),
+    "a longer rest after a reject": (opened(safety={"global_cooldown": 9}), "cooldown"),
+    "a pause that did not end": (drop("unpaused"), "pause"),
+    "a pause that was to be longer": (change("paused", decisions=500), "pause"),
+    "a streak that was to pause": (opened(safety={"max_global_reject_streak": 1}), "pause"),
+    "a metric that is none": (metric({"value": None, "raw": "nan"}), "verdict"),
+    "a change beside a metric that is none": (change("observed", 3, metric="x"), "blockers"),
+    "a change while blocked": (after_observed("blocked", reasons=["anomaly"]), "blockers"),
+    "a stricter gate": (opened(acceptance={"probability": 0.9999}), "verdict"),
+    "kept for no reason": (change("accepted", reasons=["operator"]), "verdict"),
+    "another mode": (after_observed("mode", old="active", new="observe", by="call"), "mode"),
+    "by nobody's hand": (change("proposed", source="human"), "authority"),
+    "calibrated by nothing": (change("proposed", source="calibration"), "authority"),
+    "guarded by nothing": (change("proposed", source="guard"), "authority"),
+    "a warm-up": (opened(safety={"warmup": 30}), "authority"),
+    "a knob of high risk": (knob(risk="high"), "movable"),
+    "another phase": (knob(phases=["late"]), "movable"),
+    "a pinned knob": (
+        after_observed(
+            "command", id="c", verb="pin", arguments={"family": "opt.lr"}, accepted=True, message=""
+        ),
+        "movable",
+    ),
+    "a knob that had failed": (
+        after_observed("rollback_failed", id="", families=["opt.lr"], message=""),
+        "movable",
+    ),
+    "a decision that is missing": (drop("observed", 5), "order"),
+    "a line after the end": (lambda x: [*x, {**x[5], "decision": 99}], "order"),
+    "no beginning": (drop("opened"), "order"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_broken_rule_is_found_though_every_checksum_is_right(name: str, run: Path) -> None:
+    edit, promise = FORGERIES[name]
+    report = audit_data(rechained(edit(bodies(run))))
+    assert report.findings[0].holds
+    assert promise in broken(report), broken(report)
+    (finding,) = (one for one in report.findings if one.name == promise)
+    assert all(one.line > 0 and one.what for one in finding.breaks)
+
+
+GUARD_FORGERIES: dict[str, tuple[Edit, str]] = {
+    "trials out of bounds": (change("look_ahead", 0, high=1e4), "look ahead"),
+    "a trial that was not announced": (change("look_ahead", 1, chosen="500"), "look ahead"),
+    "no announcement": (drop("look_ahead"), "look ahead"),
+    "too many steps": (change("look_ahead", 1, steps=61), "look ahead"),
+    "too many restores": (opened(guard={"max_restores": 0}), "restores"),
+    "a state of the future": (change("restored", to_step=10**6), "restores"),
+    "a restore in mode observe": (change("opened", recipe={"mode": "observe"}), "mode"),
+}
+
+
+@pytest.mark.parametrize("name", GUARD_FORGERIES)
+def test_a_broken_rule_of_calibration_and_guard_is_found(name: str, guarded: Path) -> None:
+    edit, promise = GUARD_FORGERIES[name]
+    report = audit_data(rechained(edit(bodies(guarded))))
+    assert report.findings[0].holds
+    assert promise in broken(report), broken(report)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("decision", 3),
+        ("mode", "observe"),
+        ("point", {"opt.lr": 3.0}),
+        ("paused", True),
+        ("rejects", 99),
+        ("counts", {}),
+        ("open", "7:opt.lr"),
+        ("closed", False),
+    ],
+)
+def test_a_summary_that_says_something_else_is_found(field: str, value: Any, run: Path) -> None:
+    told = json.loads((run / "summary.json").read_bytes())
+    assert told[field] != value
+    forged = json.dumps({**told, field: value}).encode()
+    report = audit_data((run / "events.jsonl").read_bytes(), forged)
+    assert broken(report) == {"summary"}
+    assert field in report.findings[-1].breaks[0].what
+
+
+@given(st.binary(max_size=200))
+def test_no_summary_and_no_log_can_stop_it(data: bytes) -> None:
+    audit_data(data, data)
+    audit_data(b"{}\n" + data + b"\n")
+
+
+def test_lines_that_lack_what_a_rule_looks_at_break_it(run: Path) -> None:
+    for kind in ("observed", "intent", "applied", "accepted", "proposed"):
+        lines = bodies(run)
+        at = first(lines, kind)
+        envelope = ("v", "seq", "generation", "decision", "step", "phase", "kind", "wall")
+        lines[at] = {name: lines[at][name] for name in envelope}
+        assert broken(audit_data(rechained(lines)))
+
+
+def test_a_run_that_crashed_and_one_that_goes_on_keep_them_too(tmp_path: Path) -> None:
+    tuner = make_run(tmp_path / "run", close=False)
+    report = audit(tmp_path / "run")
+    assert report.holds
+    assert report.state == "not closed"
+    tuner.close()
+    data = (tmp_path / "run" / "events.jsonl").read_bytes()
+    torn = audit_data(data[:-7])
+    assert torn.holds
+    assert torn.torn > 0
+
+
+def test_where_there_is_no_log_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="cannot be read"):
+        audit(tmp_path)
