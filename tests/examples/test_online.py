@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples.benchmarks.online import __main__ as command
-from examples.benchmarks.online import accept, alarms, learning, plots
+from examples.benchmarks.online import accept, alarms, learning, page, plots
 from examples.benchmarks.online import rows as rooms
 from examples.benchmarks.online.faults import FAULTS
 from examples.benchmarks.online.figures import (
@@ -227,3 +227,20 @@ def test_what_cannot_be_measured_is_refused_by_name(capsys: pytest.CaptureFixtur
             command.main(words)
         assert ended.value.code == 2
         assert words[1] in capsys.readouterr().err
+
+
+def test_the_tables_of_the_page_are_those_of_the_figures(tmp_path: Path) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    copy = tmp_path / "benchmarks.md"
+    copy.write_text((docs / "benchmarks.md").read_text())
+    assert page.main([str(docs / "benchmarks" / "online" / "figures.json"), str(copy)]) == 0
+    assert copy.read_text() == (docs / "benchmarks.md").read_text()
+
+
+def test_a_table_is_put_under_its_header_and_nowhere_else() -> None:
+    text = "a\n\n| x | y |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n\nb\n"
+    assert page.put(text, "| x | y |", [["5", "6"]]) == (
+        "a\n\n| x | y |\n|---|---|\n| 5 | 6 |\n\nb\n"
+    )
+    with pytest.raises(ValueError, match="no such table"):
+        page.put(text, "| z |", [])
