@@ -14,7 +14,8 @@ Batch = TypeVar("Batch")
 
 MB = 10**6
 LARGEST = 256 * MB  # what may be recorded [bytes]
-UNKNOWN = MB  # what a thing of an unknown kind counts as [bytes]
+UNKNOWN = MB  # what a thing of an unknown kind counts as, beside what it holds [bytes]
+DEEPEST = 3  # objects within objects that are looked into
 SMALL = (type(None), bool, int, float, complex, str, bytes)
 COMMON, FEW = 10, 2  # one unsound batch in so many, and more than a few, is what data looks like
 
@@ -31,7 +32,8 @@ class Batches:
 
     Args:
         largest: How much may be recorded [bytes]; beyond it, a replay goes on with new batches.
-            Tensors and arrays count as what they are, other objects as a megabyte each.
+            Tensors and arrays count as what they are, other objects as a megabyte and what they
+            hold.
     """
 
     def __init__(self, largest: int = LARGEST) -> None:
@@ -53,6 +55,11 @@ class Batches:
         for batch in loader:
             self.used = True
             yield self._exchange(batch)
+
+    @property
+    def is_mostly_sound(self) -> bool:
+        """Whether most of what was looked at is finite: else it is the data's way, as of a mask."""
+        return self._sound > self._unsound
 
     @property
     def position(self) -> int:
@@ -132,16 +139,33 @@ class Batches:
 
 def _is_finite(leaf: Any) -> bool:
     if isinstance(leaf, Tensor):
-        looks = leaf.is_floating_point() and leaf.device.type == "cpu"
+        looks = leaf.is_floating_point() and leaf.device.type == "cpu" and _is_plain(leaf)
         return not looks or bool(torch.isfinite(leaf).all())
     looks = isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
     return not looks or bool(np.isfinite(leaf).all())
 
 
-def _size(leaf: Any) -> int:
-    if isinstance(leaf, Tensor | np.ndarray):
+def _is_plain(tensor: Tensor) -> bool:
+    """Say whether a tensor's numbers lie in one block: sparse and nested ones cannot be asked."""
+    return tensor.layout is torch.strided and not tensor.is_nested
+
+
+def _size(leaf: Any, depth: int = DEEPEST) -> int:
+    """Say how much a thing takes, as far as can be seen: an object by what stands in it [bytes]."""
+    if isinstance(leaf, Tensor):
+        return int(leaf.nbytes) if _is_plain(leaf) else UNKNOWN
+    if isinstance(leaf, np.ndarray | np.generic):
         return int(leaf.nbytes)
-    return 0 if isinstance(leaf, SMALL) else UNKNOWN
+    if isinstance(leaf, SMALL):
+        return 0
+    inside = [item for part in _parts(leaf) for item in _leaves(part)] if depth else []
+    return UNKNOWN + sum(_size(item, depth - 1) for item in inside)
+
+
+def _parts(thing: Any) -> list[Any]:
+    slots = getattr(type(thing), "__slots__", ())
+    named = [getattr(thing, name, None) for name in ([slots] if isinstance(slots, str) else slots)]
+    return [*named, *getattr(thing, "__dict__", {}).values()]
 
 
 def _leaves(batch: Any) -> Iterator[Any]:

@@ -75,6 +75,8 @@ class Care:
     def start(self) -> None:
         """Begin to watch, once the run directory is there."""
         session, recipe = self._session, self._session.config.recipe
+        if self._rescue is not None:
+            self._rescue.resume()
         self.watch()
         if self._calibrator is None and self._is_odd(recipe.calibration.enabled):
             said = f"the learning rate is not calibrated: {self._why}"

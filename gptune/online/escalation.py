@@ -37,13 +37,14 @@ class Escalation:
             symptom: Why the training state was put back.
             fall: How far the objective lay below what was expected [metric units].
         """
-        hand, why = self._movable(), self._excuse(before, symptom)
-        repeats = self._session.state.guard.repeats
-        if repeats == 0:
+        session, hand, why = self._session, self._movable(), self._excuse(before, symptom)
+        if session.state.guard.repeats == 0:
             return
         if hand is None or why:
             self._keep(why or "there is none that may move")
-        elif repeats > 1:
+            return
+        session.state = replace(session.state, guard=guard.climbed(session.state.guard))
+        if session.state.guard.rung > 1:
             self._move(hand, guard.LOWER)
         else:
             self._look(hand, fall)
@@ -59,7 +60,7 @@ class Escalation:
         passed, self._passed = self._batches.passed > self._passed, self._batches.passed
         if symptom not in (Reason.STATE_NOT_FINITE, Reason.NOT_FINITE):
             return ""
-        if passed:
+        if passed and self._batches.is_mostly_sound:
             return "batches are not finite"
         return "training gets on in between" if guard.has_improved(before) else ""
 

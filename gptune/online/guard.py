@@ -33,7 +33,9 @@ class GuardState(Struct, frozen=True, kw_only=True):
         repeats: Restores of late that each followed another one soon.
         mark: The best value when it was put back last.
         looked: Steps that looks ahead threw away [steps].
-        unread: Decisions since a healthy value at which there was none that is finite.
+        unread: Decisions in a row at which the objective was not finite.
+        rung: Restores of late that did not help and that the rate may be to blame for.
+        screens: Whether batches are looked at, for the run was poisoned once.
     """
 
     steps: tuple[int, ...] = ()
@@ -47,6 +49,8 @@ class GuardState(Struct, frozen=True, kw_only=True):
     mark: float | None = None
     looked: int = 0
     unread: int = 0
+    rung: int = 0
+    screens: bool = False
 
 
 def examine(rules: Guard, state: GuardState, step: int, value: float) -> Reason | None:
@@ -93,9 +97,14 @@ def healthy(state: GuardState, step: int, value: float) -> GuardState:
     )
 
 
-def not_finite(state: GuardState) -> GuardState:
-    """Take note of a value that is not finite."""
-    return replace(state, unread=state.unread + 1)
+def take_note(state: GuardState, *, finite: bool) -> GuardState:
+    """Take note of a value that is not healthy: whether it was a finite number at least."""
+    return replace(state, unread=0 if finite else state.unread + 1)
+
+
+def climbed(state: GuardState) -> GuardState:
+    """Take note of a restore that did not help, for which the rate may be to blame."""
+    return replace(state, rung=state.rung + 1)
 
 
 def is_lost(state: GuardState) -> bool:
@@ -118,6 +127,7 @@ def restored(state: GuardState, step: int, total: int | None) -> GuardState:
         repeats=state.repeats + 1 if again else 0,
         mark=state.best,
         unread=0,
+        rung=state.rung if again else 0,
     )
 
 
@@ -146,7 +156,7 @@ def has_improved(state: GuardState) -> bool:
 def is_repeat(state: GuardState, step: int, total: int | None) -> bool:
     """Say whether the last restore was so recent that it did not help.
 
-    Without a known length of the run, recent means within a fifth of what it has come so far.
+    Without a known length of the run, recent means within that part of what it has come so far.
     """
     if state.restored_at is None:
         return False

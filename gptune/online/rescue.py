@@ -20,6 +20,7 @@ from gptune.online.look_ahead import Looking
 from gptune.online.session import Session
 from gptune.records import Decision, Reason
 
+NOT_FINITE = (Reason.STATE_NOT_FINITE, Reason.NOT_FINITE)  # symptoms that data can bring about
 EVERY = 16  # steps between two looks at the losses: one wait for the device [steps]
 
 
@@ -65,6 +66,11 @@ class Rescue:
         """Say whether a look ahead has the training state in its hands."""
         return self._looking is not None and self._looking.is_running
 
+    def resume(self) -> None:
+        """Look at batches if the run was poisoned, be it before it was resumed."""
+        if self._session.state.guard.screens:
+            self._batches.screen()
+
     def look(self) -> None:
         """Look at the losses since the last look; restores if training is beyond repair."""
         losses = list(self.losses)
@@ -99,7 +105,13 @@ class Rescue:
             return seen
         odd = seen.objective.fault is Reason.NOT_FINITE
         poisoned = odd and not self.is_busy and self._is_poisoned()
-        return replace(seen, guarded=bool(self._steps), looking=self.is_busy, poisoned=poisoned)
+        return replace(
+            seen,
+            guarded=bool(self._steps),
+            looking=self.is_busy,
+            poisoned=poisoned,
+            trains=self._lost == 0,
+        )
 
     def after(self, decision: Decision) -> Decision:
         """Restore if the decision has found a symptom; else keep the state if it is a good one.
@@ -168,7 +180,8 @@ class Rescue:
         before, rules = session.state.guard, session.config.recipe.guard
         repeat = guard.is_repeat(before, session.steps, total)
         slot = "last"
-        if "best" in self._steps and guard.prefers_best(rules, before, repeat=repeat):
+        may = "best" in self._steps and symptom is not Reason.NOT_FINITE  # that is no measure
+        if may and guard.prefers_best(rules, before, repeat=repeat):
             slot = "best"
         knobs = [hand.actuator for hand in session.hands.values()]
         done = foreign_call(lambda: self._state.restore(slot, knobs))
@@ -191,10 +204,10 @@ class Rescue:
     def _note(self, symptom: Reason, slot: str) -> None:
         session, to = self._session, self._steps[slot]
         self._restored, self._lost = True, None
-        if symptom in (Reason.STATE_NOT_FINITE, Reason.NOT_FINITE):
-            self._batches.screen()
         after = guard.restored(session.state.guard, session.steps, session.config.total_steps)
+        after = replace(after, screens=after.screens or symptom in NOT_FINITE)
         session.state = replace(session.state, guard=after)
+        self.resume()
         session.say(
             f"{symptom} at step {session.steps}: the training state of step {to} is back; "
             "`gptune log` tells more"
@@ -214,8 +227,15 @@ class Rescue:
 
 def _finite(losses: list[Any]) -> tuple[int, int]:
     """Count the losses that are finite, and those that are numbers; waits for the device once."""
-    numbers = [float(loss) for loss in losses if isinstance(loss, int | float)]
-    sums = [loss.sum() for loss in losses if isinstance(loss, Tensor)]
-    read = foreign_call(lambda: [float(one) for one in torch.stack(sums).tolist()] if sums else [])
+    numbers = [math.isfinite(loss) for loss in losses if isinstance(loss, int | float)]
+    tensors = [loss for loss in losses if isinstance(loss, Tensor)]
+    read = foreign_call(lambda: _are_finite(tensors))
     numbers += read.value or []
-    return sum(map(math.isfinite, numbers)), len(numbers)
+    return sum(numbers), len(numbers)
+
+
+def _are_finite(losses: list[Tensor]) -> list[bool]:
+    if not losses:
+        return []
+    found: list[bool] = torch.stack([torch.isfinite(loss).all() for loss in losses]).tolist()
+    return found

@@ -124,6 +124,16 @@ def spoil(batch: Any) -> None:
             (leaf.x if isinstance(leaf, Graph) else leaf)[:] = -1
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_sparse_and_nested_tensors_pass_as_they_are() -> None:
+    dense = torch.eye(3)
+    own = [dense.to_sparse(), dense.to_sparse_csr(), torch.nested.nested_tensor([dense])]
+    batches = Batches()
+    batches.screen()
+    batches.record()
+    assert all(a is b for a, b in zip(batches.over(own), own, strict=True))
+
+
 class Locked:
     def __deepcopy__(self, memo: Any) -> Any:
         raise TypeError("cannot be copied")
@@ -141,7 +151,8 @@ def test_what_cannot_be_copied_is_passed_on_all_the_same() -> None:
         (torch.zeros(10), 40),
         ((np.zeros(10), "name", 3), 80),
         ({"x": [torch.zeros(2), None]}, 8),
-        (Graph(torch.zeros(9)), UNKNOWN),
+        (Graph(torch.zeros(9)), UNKNOWN + 36),
+        ([np.int64(3), np.float32(1)], 12),
     ],
 )
 def test_there_is_room_for_as_many_steps_as_fit(batch: Any, size: int) -> None:

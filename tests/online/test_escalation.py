@@ -117,6 +117,29 @@ def test_data_that_is_not_finite_lowers_no_rate(tmp_path: Path) -> None:
     assert run.tuner.values["opt.lr"] == 1.0
 
 
+def test_data_that_is_never_finite_is_no_excuse(tmp_path: Path) -> None:
+    run = living(tmp_path, evaluate=None)
+    mask = torch.tensor([0.0, -math.inf])
+    masked = [(x, y, mask) for x, y in run.loader]
+    run._stream = ((x, y) for x, y, _ in run.tuner.batches(masked))
+    go_wrong(run, 3)
+    assert run.tuner.values["opt.lr"] == pytest.approx(10**-0.5)
+
+
+def test_an_excused_restore_takes_no_rung(tmp_path: Path) -> None:
+    run = living(tmp_path, evaluate=None)
+    go_wrong(run, 1)
+    for better in (1e-3, None, None):
+        if better is not None:
+            run.tuner.report({"loss": better})
+        run.train(20, every=0)
+        break_weights(run)
+        report(run, looks=False)
+    why = ["training gets on in between", "without evaluate, total_steps and batches no other"]
+    assert [said.startswith(due) for said, due in zip(kept(run), why, strict=True)] == [True, True]
+    assert run.tuner.values["opt.lr"] == pytest.approx(10**-0.5)
+
+
 def test_a_rate_between_whose_restores_training_gets_on_is_not_lowered(tmp_path: Path) -> None:
     run = living(tmp_path, evaluate=None)
     go_wrong(run, 1)

@@ -110,12 +110,12 @@ def test_what_comes_soon_after_a_look_comes_soon_after_a_restore() -> None:
 def test_training_is_lost_at_the_second_value_that_is_not_finite() -> None:
     state = after([0.0, 0.1])
     assert not guard.is_lost(state)
-    assert not guard.is_lost(guard.not_finite(GuardState()))
-    lost = guard.not_finite(state)
+    assert not guard.is_lost(guard.take_note(GuardState(), finite=False))
+    lost = guard.take_note(state, finite=False)
     assert guard.is_lost(lost)
-    back = guard.not_finite(guard.restored(lost, 40, None))
+    back = guard.take_note(guard.restored(lost, 40, None), finite=False)
     assert not guard.is_lost(back)
-    assert guard.is_lost(guard.not_finite(healthy(back, 50, 0.0)))
+    assert guard.is_lost(guard.take_note(healthy(back, 50, 0.0), finite=False))
 
 
 def test_a_new_best_value_since_a_restore_says_that_training_gets_on() -> None:

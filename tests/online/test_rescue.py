@@ -111,6 +111,16 @@ def test_weights_too_large_to_compute_with_are_noticed_between_decisions(tmp_pat
     assert run.tuner.report().restored
 
 
+def test_losses_per_example_in_half_precision_are_finite_though_their_sum_is_not(
+    tmp_path: Path,
+) -> None:
+    run = guarded(tmp_path)
+    for _ in range(4 * EVERY):
+        run.tuner.step(torch.full((4096,), 20.0, dtype=torch.float16))
+    run.tuner.report()
+    assert run.events(Restored) == []
+
+
 def test_a_loss_that_never_was_finite_is_no_symptom(tmp_path: Path) -> None:
     run = guarded(tmp_path)
     for _ in range(100):
@@ -119,10 +129,27 @@ def test_a_loss_that_never_was_finite_is_no_symptom(tmp_path: Path) -> None:
     assert run.events(Restored) == []
 
 
+class Silent(Living):
+    """Nobody tells gptune the training loss."""
+
+    def update(self, loss: Tensor | None) -> None:
+        super().update(None)
+
+
+def test_a_metric_that_is_undefined_now_and_then_costs_no_training(tmp_path: Path) -> None:
+    run = guarded(tmp_path, evaluate=None)
+    for number in range(40):
+        run.train(10, every=0)
+        before = run.state()
+        run.tuner.report({"loss": math.nan if number % 5 > 2 else run.validation()})
+        assert same(run.state(), before)
+    assert run.events(Restored) == []
+
+
 def test_a_metric_that_stays_not_finite_restores_once_until_something_is_healthy_again(
     tmp_path: Path,
 ) -> None:
-    run = guarded(tmp_path, evaluate=None)
+    run = Silent(tmp_path / "run", mode="guard", steps=400, evaluate=None)
 
     def report(value: float) -> bool:
         run.train(3, every=0)
@@ -276,6 +303,7 @@ def test_a_resumed_run_still_counts_its_restores(tmp_path: Path) -> None:
     again = guarded(tmp_path, resume=True)
     again.tuner.load_state_dict(saved)
     assert again.tuner.mode.value == "guard"
+    assert again.tuner._batches._screens
     kernel = again.tuner.state_dict()["kernel"]
     assert kernel["guard"]["restores"] == 1
     assert kernel["guard"]["values"] == saved["kernel"]["guard"]["values"]

@@ -195,8 +195,8 @@ def _symptom(
     if seen.poisoned:
         return Reason.STATE_NOT_FINITE
     if faults:
-        lost = seen.objective.fault is Reason.NOT_FINITE and guard.is_lost(state.guard)
-        return Reason.NOT_FINITE if lost else None
+        odd = seen.objective.fault is Reason.NOT_FINITE and not seen.trains
+        return Reason.NOT_FINITE if odd and guard.is_lost(state.guard) else None
     return guard.examine(rules, state.guard, seen.step, _flip(config, seen.objective))
 
 
@@ -301,8 +301,9 @@ def _take_note(
     if not faults:
         value = _flip(config, seen.objective)
         state = replace(state, guard=guard.healthy(state.guard, seen.step, value))
-    elif seen.objective.fault is Reason.NOT_FINITE and not seen.looking:
-        state = replace(state, guard=guard.not_finite(state.guard))
+    elif seen.objective.fault in (None, Reason.NOT_FINITE) and not seen.looking:
+        finite = seen.objective.fault is None
+        state = replace(state, guard=guard.take_note(state.guard, finite=finite))
     if not faults and not disturbed:
         state = _extend(config, state, seen)
     return state, tuple(notices)

@@ -84,6 +84,7 @@ class Seen(Struct, frozen=True, kw_only=True):
         looking: Whether a look ahead has the learning rate in its hands.
         guarded: Whether there is a training state that could be put back.
         poisoned: Whether the training state of now is not finite.
+        trains: Whether the newest training losses were finite, as far as they are known.
     """
 
     step: int
@@ -94,6 +95,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     looking: bool = False
     guarded: bool = False
     poisoned: bool = False
+    trains: bool = False
 
 
 class Resolution(Struct, frozen=True, kw_only=True):
