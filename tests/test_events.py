@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -361,6 +362,21 @@ def test_a_kind_without_its_fields_is_refused(kind: str) -> None:
     body = {"v": 1, "seq": 0, "generation": 0, "decision": 0, "step": 0, "phase": "", "kind": kind}
     line = json.dumps({**body, "wall": {}, "checksum": ""}).encode()
     with pytest.raises(EventLogError, match=r"not a line of events\.jsonl"):
+        decode(line, None)
+
+
+@given(events, st.integers() | texts | st.none())
+@settings(deadline=None, max_examples=30)
+def test_a_line_of_another_schema_version_is_refused_and_says_which(
+    event: Event, version: object
+) -> None:
+    body = {**json.loads(encode(ENVELOPE, event, {}, ORIGIN)), "v": version}
+    line = msgspec.json.encode(body)
+    if version == VERSION:
+        assert decode(line, ORIGIN) is not None
+        return
+    rule = f"schema version {version!r} is not {VERSION}"
+    with pytest.raises(EventLogError, match=re.escape(rule)):
         decode(line, None)
 
 

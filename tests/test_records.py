@@ -22,6 +22,7 @@ from gptune.records import (
     Reading,
     Reason,
     Scalar,
+    Tuple,
     check_range,
     show,
     show_change,
@@ -84,6 +85,21 @@ def test_choices_that_compare_equal_but_are_of_another_type_are_different() -> N
 
 def test_choices_given_as_a_list_are_kept_as_a_tuple() -> None:
     assert Categorical(["a", "b"]).choices == ("a", "b")  # type: ignore[arg-type]
+
+
+@given(st.dictionaries(names, parameters, max_size=3))
+@settings(deadline=None)
+def test_a_value_of_several_parts_has_at_least_one_and_keeps_their_order(
+    parts: dict[str, Parameter],
+) -> None:
+    if not parts:
+        with pytest.raises(SpaceError, match="parts must name at least one parameter, got none"):
+            Tuple(parts)
+        return
+    made = Tuple(parts)
+    assert list(made.parts.items()) == list(parts.items())
+    back: Tuple = msgspec.convert(msgspec.to_builtins(made), Tuple)
+    assert list(back.parts.items()) == list(parts.items())
 
 
 @given(parameters)

@@ -7,10 +7,19 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gptune.configs import Group, Knob, Mutation, make_knob, neutral
+from gptune.configs import Group, Knob, Mutation, make_knob, neutral, typed
+from gptune.configs.knobs import EXACT
 from gptune.errors import GptuneError, RecipeError
-from gptune.records import Categorical, Float, Integer
-from tests.strategies import any_float, categoricals, floats_in, mutations, numeric_knobs
+from gptune.records import Categorical, Float, Integer, Parameter, Scalar
+from tests.strategies import (
+    any_float,
+    categoricals,
+    floats_in,
+    integers_in,
+    mutations,
+    numeric_knobs,
+    scalars,
+)
 
 WIDE = Float(-1e9, 1e9)
 
@@ -95,6 +104,49 @@ def test_every_move_of_the_space_gives_a_value_that_the_recipe_allows(
         assert value == base + move
     else:
         assert value == move
+
+
+@given(st.sampled_from(["mult", "set", "delta"]), st.floats(1e-9, 1e3), st.floats(1e-3, 1e3))
+@settings(deadline=None, max_examples=300)
+def test_a_knob_on_a_schedule_becomes_a_multiplier_that_hits_its_target_where_one_does(
+    mode: Any, base: float, factor: float
+) -> None:
+    knob = make_knob("opt.lr", Mutation(mode=mode), Float(1e-9, 1e6), base, on_schedule=True)
+    move = {"mult": factor, "set": base * factor, "delta": base * factor - base}[mode]
+    multiplier = knob.native(move)
+    assert isinstance(multiplier, float)
+    if mode == "mult":
+        assert multiplier == move
+        return
+    target = move if mode == "set" else base + move
+    assert base * multiplier == pytest.approx(target, rel=1e-15)
+    beside = (math.nextafter(multiplier, 0.0), math.nextafter(multiplier, math.inf))
+    assert base * multiplier == target or target not in [base * other for other in beside]
+
+
+@given(st.sampled_from(["mult", "set", "delta"]), st.floats(1e-9, 1e3))
+@settings(deadline=None)
+def test_the_neutral_move_leaves_a_schedule_as_it_is(mode: Any, base: float) -> None:
+    knob = make_knob("opt.lr", Mutation(mode=mode), Float(1e-9, 1e6), base, on_schedule=True)
+    assert knob.native(neutral(knob.mutation, base)) == 1.0
+
+
+@given(floats_in() | integers_in() | categoricals(), scalars | st.integers())
+@settings(deadline=None, max_examples=200)
+def test_text_that_means_a_whole_number_is_a_real_one_only_where_nothing_is_lost(
+    space: Parameter, move: Scalar
+) -> None:
+    read = typed(space, move)
+    if type(move) is int and isinstance(space, Float) and abs(move) < EXACT:
+        assert type(read) is float
+        assert read == move
+    else:
+        assert read is move
+
+
+@pytest.mark.parametrize("whole", [EXACT, -EXACT, EXACT + 1, 10**400])
+def test_a_whole_number_that_no_real_one_equals_stays_as_it_is(whole: int) -> None:
+    assert typed(WIDE, whole) is whole
 
 
 @given(floats_in(), st.data())

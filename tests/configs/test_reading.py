@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptune.configs.reading import build, join, nearest, need
+from gptune.configs.reading import LONGEST, build, join, nearest, need, shown
 from gptune.errors import RecipeError
 from tests.strategies import anything, names
 
@@ -54,6 +54,32 @@ def test_a_value_of_another_type_is_never_coerced(name: str, value: Any) -> None
     else:
         with pytest.raises(RecipeError, match=f"^{name}: "):
             build(Leaf, {name: value}, "")
+
+
+big = st.integers(min_value=2**63) | st.integers(max_value=-(2**63)) | st.just(10**5000)
+
+
+@given(big, st.sampled_from(["count", "share", "maybe", "either"]))
+@settings(deadline=None)
+def test_a_whole_number_that_no_log_can_hold_is_refused(number: int, name: str) -> None:
+    with pytest.raises(RecipeError, match=rf"^top\.{name}: must be a whole number of at most 64"):
+        build(Leaf, {name: number}, "top")
+
+
+halves = st.characters(categories=["Cs"])  # of surrogate pairs: no encoding can write them
+
+
+@given(st.text(max_size=3), halves, st.text(max_size=3))
+@settings(deadline=None)
+def test_text_that_cannot_be_written_is_refused_in_a_message_that_can(
+    before: str, half: str, after: str
+) -> None:
+    word = before + half + after
+    for data in ({"word": word}, {"pair": [1.0, word]}, {"kind": word}):
+        (name,) = data
+        with pytest.raises(RecipeError, match=rf"^{name}: must be text that can be written") as got:
+            build(Leaf, data, "")
+        assert str(got.value).isascii()
 
 
 @pytest.mark.parametrize(
@@ -144,3 +170,15 @@ def test_a_rule_that_holds_says_nothing_and_a_broken_one_says_all(given_: object
     with pytest.raises(RecipeError) as caught:
         need(False, "field", "rule", given_, do="this")
     assert str(caught.value) == f"field: rule, got {given_!r}; this"
+
+
+@given(anything | st.text(min_size=LONGEST) | st.just(10**5000))
+@settings(deadline=None)
+def test_whatever_was_given_is_shown_briefly(given_: object) -> None:
+    text = shown(given_)
+    if given_ == 10**5000:
+        assert text == "a number too long to be written"
+    elif len(repr(given_)) <= LONGEST:
+        assert text == repr(given_)
+    else:
+        assert text == f"{repr(given_)[:LONGEST]}..."

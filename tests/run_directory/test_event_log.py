@@ -35,7 +35,7 @@ from gptune.events import (
     encode,
 )
 from gptune.records import Change, Reason
-from gptune.run_directory.event_log import EventLog, effective, read_events
+from gptune.run_directory.event_log import EventLog, effective, glance, read_events
 from gptune.run_directory.file_system import FileSystem
 from gptune.run_directory.names import EVENTS, LOCK
 from tests.fakes import Fault, MemoryDisk
@@ -132,6 +132,44 @@ def test_what_was_appended_is_what_is_read(history: list[tuple[Moment, Event]]) 
     assert {line.envelope.generation for line in lines} == {0}
     assert data.count(b"\n") == len(history)
     assert [line.wall for line in lines] == [{"time": i} for i in range(len(history))]
+
+
+KINDS_DRAWN = ["blocked", "intent", "applied", "mode", "observed", "rewind", "closed"]
+
+
+@QUICK
+@given(histories, st.sets(st.sampled_from(KINDS_DRAWN)), st.binary(max_size=9))
+def test_a_glance_sees_the_whole_lines_of_its_kinds_as_a_full_reading_does(
+    history: list[tuple[Moment, Event]], kinds: set[str], torn: bytes
+) -> None:
+    disk = MemoryDisk()
+    written(disk, history)
+    disk.files[PATH] += torn.replace(b"\n", b"")
+    full = [line for line in read_events(RUN, disk) if line.event.__struct_config__.tag in kinds]
+    assert glance(RUN, kinds, disk) == full
+
+
+def test_a_glance_checks_nothing_for_its_owner_wrote_it() -> None:
+    disk = MemoryDisk()
+    data = written(disk, [(HERE, mark(number)) for number in range(3)])
+    disk.files[PATH] = data.replace(b'"old":"1"', b'"old":"7"')
+    assert names(glance(RUN, ["mode"], disk)) == ["0", "7", "2"]
+    assert complaint_of(disk)
+
+
+@QUICK
+@given(histories, st.integers(1, 9))
+def test_a_listener_hears_exactly_the_lines_that_were_written(
+    history: list[tuple[Moment, Event]], nth: int
+) -> None:
+    disk, heard = MemoryDisk(), list[Line]()
+    with opened(disk) as log:
+        log.listen = heard.append
+        disk.break_at("write", nth)
+        for moment, event in history:
+            log.append(moment, event)
+    assert heard == read_events(RUN, disk)
+    assert len(heard) == min(nth - 1, len(history))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -392,6 +430,18 @@ def test_short_writes_are_completed(history: list[tuple[Moment, Event]], short: 
     for nth in short:
         disk.break_at("write", nth, Fault.SHORT)
     assert written(disk, history) == written(steady, history)
+
+
+def test_a_disk_that_takes_no_bytes_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = MemoryDisk()
+    with opened(disk) as log:
+        assert log.append(HERE, mark(0))
+        with monkeypatch.context() as full:
+            full.setattr(disk, "write", lambda handle, data: 0)
+            assert not log.append(HERE, mark(1))
+        assert log.failure == "the disk takes no more bytes"
+        assert not log.append(HERE, mark(2)), "though there is room again"
+    assert names(read_events(RUN, disk)) == ["0"]
 
 
 @QUICK

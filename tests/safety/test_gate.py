@@ -20,10 +20,13 @@ from gptune.safety.gate import (
     judge,
     moved,
     pause,
+    pin,
     quarantine,
     rejected,
     resume,
     screen,
+    screen_by_hand,
+    unpin,
     watch,
 )
 from tests.strategies import acceptances, anything, evidences, good_evidences, names, safeties
@@ -388,6 +391,31 @@ def test_a_knob_is_free_or_there_is_a_reason(
         assert (family in free) == (not (resting or off or knob.mutation.risk == "high"))
 
 
+orders = st.lists(st.tuples(st.booleans(), st.sampled_from(["a", "b", "c"])), max_size=12)
+
+
+@given(orders, numbers)
+@settings(deadline=None)
+def test_a_knob_stays_where_it_is_from_its_pin_to_its_unpin(
+    history: list[tuple[bool, str]], number: int
+) -> None:
+    knobs = {family: knob_of(family) for family in ("a", "b", "c")}
+    state, kept = SafetyState(), set[str]()
+    for pins, family in history:
+        state = pin(state, family) if pins else unpin(state, family)
+        kept = kept | {family} if pins else kept - {family}
+        assert state.pinned == tuple(sorted(kept))
+        free, reasons = free_knobs(state, knobs, number, "mid")
+        assert set(free) == set(knobs) - kept
+        assert reasons == ((Reason.PINNED,) if kept else ())
+
+
+def test_what_failed_is_left_alone_though_an_operator_unpins_it() -> None:
+    failed = resume(quarantine(Safety(), SafetyState(), ["a"], 1))
+    state = unpin(pin(failed, "a"), "a")
+    assert free_knobs(state, {"a": knob_of("a")}, 1000, "mid") == ((), (Reason.QUARANTINED,))
+
+
 # --- the screen ---------------------------------------------------------------------------
 
 SCREENED = {
@@ -449,3 +477,71 @@ def test_the_screen_names_what_is_wrong(
 def test_one_bad_move_spoils_a_joint_proposal() -> None:
     assert screen({"a", "b"}, SCREENED, {"a": 1.5, "b": 2.5}, POINT) == ()
     assert screen({"a", "b"}, SCREENED, {"a": 1.5, "b": 9.0}, POINT) == (Reason.STEP,)
+
+
+# --- the screen of an operator's moves ----------------------------------------------------
+
+BY_HAND = {
+    **SCREENED,
+    "risky": knob_of("risky", risk="high"),
+    "early": knob_of("early", phases=("early",)),
+}
+HELD: dict[str, object] = {**POINT, "risky": 1.0, "early": 1.0}
+by_hand = st.dictionaries(
+    st.sampled_from([*BY_HAND, "z"]), anything | st.floats(0, 11) | st.integers(0, 9), max_size=3
+)
+
+
+@given(st.sets(st.sampled_from([*BY_HAND])), by_hand)
+@settings(deadline=None, max_examples=400)
+def test_an_operator_may_only_move_knobs_that_work_within_their_bounds(
+    broken: set[str], moves: dict[str, Any]
+) -> None:
+    state = SafetyState(quarantined=tuple(sorted(broken)))
+    if screen_by_hand(state, BY_HAND, moves, HELD):
+        return
+    assert moves
+    assert set(moves) <= set(BY_HAND) - broken - {"risky"}
+    for family, move in moves.items():
+        space = BY_HAND[family].space
+        assert isinstance(space, Float | Integer)
+        assert type(move) in (int, float)
+        assert math.isfinite(move)
+        assert space.low <= move <= space.high
+        assert move != HELD[family]
+
+
+@given(numbers, st.sets(st.sampled_from(["a", "early"])), st.floats(2.1, 10.0))
+@settings(deadline=None)
+def test_what_keeps_the_search_careful_does_not_bind_an_operator(
+    number: int, pinned: set[str], move: float
+) -> None:
+    moves = {"a": move, "early": move}  # more than one step away, and `early` in no phase
+    state = moved(SafetyState(pinned=tuple(pinned)), BY_HAND.values(), number)
+    assert screen(set(BY_HAND), BY_HAND, moves, HELD) == (Reason.STEP,)
+    assert screen_by_hand(state, BY_HAND, moves, HELD) == ()
+
+
+@pytest.mark.parametrize(
+    ("moves", "reasons"),
+    [
+        ({}, (Reason.UNKNOWN_KNOB,)),
+        ({"z": 1.0}, (Reason.UNKNOWN_KNOB,)),
+        ({"a": 1.5, "z": 1.0}, (Reason.UNKNOWN_KNOB,)),
+        ({"b": 1.5}, (Reason.QUARANTINED,)),
+        ({"risky": 1.5}, (Reason.RISK,)),
+        ({"a": 10.5}, (Reason.BOUNDS,)),
+        ({"a": math.nan}, (Reason.BAD_VALUE,)),
+        ({"a": 1.0}, (Reason.NO_CHANGE,)),
+        (
+            {"b": 10.5, "risky": 1.0},
+            (Reason.QUARANTINED, Reason.BOUNDS, Reason.RISK, Reason.NO_CHANGE),
+        ),
+        ({"a": 10.5, "early": 10.5}, (Reason.BOUNDS,)),
+    ],
+)
+def test_an_operator_is_told_all_that_is_wrong_and_each_of_it_once(
+    moves: dict[str, Any], reasons: tuple[Reason, ...]
+) -> None:
+    state = SafetyState(quarantined=("b",))
+    assert screen_by_hand(state, BY_HAND, moves, HELD) == reasons
