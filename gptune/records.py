@@ -183,6 +183,7 @@ class Reason(StrEnum):
     OPERATOR = "operator"
     LEFT_REPLAY = "left_replay"
     RESUMED = "resumed"
+    RANKS_DIFFER = "ranks_differ"
     LOOK_AHEAD = "look_ahead"
     SPIKE = "spike"
     DIVERGENCE = "divergence"

@@ -6,6 +6,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+ANY = "any call"
+
+
+class Death(BaseException):
+    """The process is gone: nothing that it meant to do afterwards is done."""
+
 
 class Fault(Enum):
     """How a call of the disk goes wrong."""
@@ -13,14 +19,17 @@ class Fault(Enum):
     FAIL = "fail"  # nothing is done, OSError
     SHORT = "short"  # of a write: half is taken, no error
     TEAR = "tear"  # of a write: half is taken, then OSError; of the others: done, then OSError
+    KILL = "kill"  # the process dies before anything is done
+    CUT = "cut"  # of a write: half is taken, of the others: done; then the process dies
 
 
 @dataclass
 class MemoryDisk:
     """A `gptune.run_directory.FileSystem` in memory, shared by all the processes of a test.
 
-    `break_at` orders what goes wrong; `die` is the end of the process that holds the handles;
-    `lose_power` also forgets what was never synced.
+    `break_at` orders what goes wrong, and ``break_any`` of which call whatever its kind; `die` is
+    the end of the process that holds the handles; `lose_power` also forgets what was never synced.
+    A process that a fault has killed reaches nothing more until `die` has buried it.
     """
 
     files: dict[Path, bytes] = field(default_factory=dict)
@@ -30,12 +39,17 @@ class MemoryDisk:
     handles: dict[int, Path] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     owner: str = "4711"
+    dead: bool = False
     _faults: dict[tuple[str, int], Fault] = field(default_factory=dict)
     _lasting: dict[str, Fault] = field(default_factory=dict)
 
     def break_at(self, call: str, nth: int = 1, fault: Fault = Fault.FAIL) -> None:
         """Let the ``nth`` call from now on go wrong, once."""
         self._faults[call, self.calls[call] + nth] = fault
+
+    def break_any(self, nth: int, fault: Fault) -> None:
+        """Let the ``nth`` call from now on go wrong, once, whatever it is."""
+        self._faults[ANY, self.calls[ANY] + nth] = fault
 
     def break_for_ever(self, call: str, fault: Fault = Fault.FAIL) -> None:
         """Let every call from now on go wrong."""
@@ -48,6 +62,7 @@ class MemoryDisk:
 
     def die(self) -> None:
         """End the process: the kernel gives back its handles and locks, all bytes stay."""
+        self.dead = False
         self.handles.clear()
         self.locks.clear()
 
@@ -59,17 +74,17 @@ class MemoryDisk:
             self.files[path] = data[: durable + kept]
 
     def make_directory(self, path: Path) -> None:
-        self._enter("make_directory")
+        self._leave(self._enter("make_directory"))
         if path in self.files or any(parent in self.files for parent in path.parents):
             raise FileExistsError(errno.EEXIST, "a file is in the way", str(path))
         self.directories |= {path, *path.parents}
 
     def read(self, path: Path, limit: int = -1) -> bytes:
-        self._enter("read")
+        self._leave(self._enter("read"))
         return self.files.get(path, b"")[: limit if limit >= 0 else None]
 
     def open_append(self, path: Path) -> int:
-        self._enter("open_append")
+        self._leave(self._enter("open_append"))
         self.files.setdefault(path, b"")
         return self._handle(path)
 
@@ -104,12 +119,16 @@ class MemoryDisk:
         self._leave(self._enter("sync_directory"))
 
     def names(self, path: Path) -> list[str]:
-        self._enter("names")
+        self._leave(self._enter("names"))
         return sorted(file.name for file in self.files if file.parent == path)
 
-    def replace(self, path: Path, data: bytes) -> None:
+    def replace(self, path: Path, data: bytes, *, durable: bool = False) -> None:
         fault = self._enter("replace")
         self.files[path] = data
+        if durable:
+            self.synced[path] = data
+        else:
+            self.synced.pop(path, None)
         self._leave(fault)
 
     def remove(self, path: Path) -> bool:
@@ -138,15 +157,25 @@ class MemoryDisk:
         return self.handles[handle]
 
     def _enter(self, call: str) -> Fault | None:
+        if self.dead:
+            raise Death
         self.calls[call] += 1
-        fault = self._faults.pop((call, self.calls[call]), self._lasting.get(call))
+        self.calls[ANY] += 1
+        ordered = self._faults.pop((ANY, self.calls[ANY]), self._lasting.get(call))
+        fault = self._faults.pop((call, self.calls[call]), ordered)
         if fault is Fault.FAIL:
             raise OSError(errno.ENOSPC, f"the test breaks {call}")
+        if fault is Fault.KILL:
+            self.dead = True
+            raise Death
         return fault
 
     def _leave(self, fault: Fault | None) -> None:
         if fault is Fault.TEAR:
             raise OSError(errno.EIO, "the test tears")
+        if fault is Fault.CUT:
+            self.dead = True
+            raise Death
 
 
 @dataclass

@@ -53,6 +53,7 @@ class Account:
         counts: Kind -> lines.
         closed: Whether the run was closed.
         total: Of the whole run [steps], if known.
+        carried: Whether the values of another directory's run are put in force now.
     """
 
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -83,6 +84,7 @@ class Account:
     counts: dict[str, int] = field(default_factory=dict)
     closed: bool = False
     total: int | None = None
+    carried: bool = False
 
     def rule(self, section: str, name: str, default: Any) -> Any:
         """Give a field of the recipe."""
@@ -134,12 +136,15 @@ def _opened(account: Account, entry: Entry) -> Account:
         point={**starts, **account.point},
         mode=account.mode or recipe["mode"],
         total=entry.body.get("total_steps"),
+        # A run that goes on from another directory's checkpoint has decided before.
+        decision=max(account.decision, entry.decision if entry.body["resumed"] else 0),
+        carried=bool(entry.body["resumed"]),
     )
 
 
 def _observed(account: Account, entry: Entry) -> Account:
     sound = is_finite(plain(entry.body["metric"]))
-    return replace(account, decision=entry.decision, sound=sound, blocked=())
+    return replace(account, decision=entry.decision, sound=sound, blocked=(), carried=False)
 
 
 def _blocked(account: Account, entry: Entry) -> Account:
@@ -162,7 +167,8 @@ def _intent(account: Account, entry: Entry) -> Account:
 
 def _applied(account: Account, entry: Entry) -> Account:
     ident, moves = str(entry.body["id"]), moves_of(entry)
-    account = _rest(account, [family for family, _, _ in moves], entry.decision)
+    if not account.carried:  # those moves were made before, and rest no more
+        account = _rest(account, [family for family, _, _ in moves], entry.decision)
     return replace(
         account,
         intents={i: m for i, m in account.intents.items() if i != ident},
@@ -256,7 +262,9 @@ def _command(account: Account, entry: Entry) -> Account:
     recipe = account.recipe
     if verb == "set":
         recipe = _set(recipe, arguments["changes"])
-    return replace(account, order=verb, recipe=recipe, pinned=pins.get(verb, account.pinned))
+    rejects = 0 if verb == "resume" else account.rejects  # also of a run that was not paused
+    pinned = pins.get(verb, account.pinned)
+    return replace(account, order=verb, recipe=recipe, pinned=pinned, rejects=rejects)
 
 
 def _set(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,7 @@ MEANINGS = {
     Reason.OPERATOR: "an operator wanted it",
     Reason.LEFT_REPLAY: "an operator had ended the replay",
     Reason.RESUMED: "the run was resumed from a checkpoint of another run directory",
+    Reason.RANKS_DIFFER: "the processes that train the model differed in its knobs",
     Reason.LOOK_AHEAD: "a look ahead was trying learning rates",
     Reason.SPIKE: "the metric fell far below all that was measured before",
     Reason.DIVERGENCE: "most of the progress since the start was lost",

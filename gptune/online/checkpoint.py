@@ -128,10 +128,17 @@ def belongs(log: EventLog, mark: Mark | None) -> bool:
     """Say whether a checkpoint was made with this log; with a fresh one it was not.
 
     Raises:
-        StateError: If a used log is not the one that the checkpoint was made with.
+        StateError: If a used log is not the one that the checkpoint was made with, or cannot be
+            read.
     """
-    if mark is not None and log.holds(mark.seq, mark.checksum):
-        return True
+    try:
+        if mark is not None and log.holds(mark.seq, mark.checksum):
+            return True
+    except OSError as error:
+        raise StateError(
+            f"state_dict: the log of this run directory cannot be read ({error}); mend the disk "
+            "and load the state again, or open a new run_dir"
+        ) from error
     if log.was_used:
         raise StateError(
             "state_dict: does not belong to the log of this run directory; "

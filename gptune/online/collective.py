@@ -1,23 +1,35 @@
-"""One decision for all ranks."""
+"""One decision for all processes that train one model."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from torch import distributed
 
-from gptune.online.decision.state import Plan
+T = TypeVar("T")
 
 
-class Broadcast(Protocol):
-    """Hands rank 0's plan to every rank."""
+class Ranks(Protocol):
+    """The processes that train one model, numbered from 0: their ranks."""
 
-    def __call__(self, plan: Plan) -> Plan:
-        """Give the plan that all ranks carry out."""
+    def first(self, value: T) -> T:
+        """Give every rank what rank 0 gave."""
+        ...
+
+    def agree(self, value: Callable[[], str]) -> bool:
+        """Say whether ``value()`` is the same on every rank."""
         ...
 
 
-def alone(plan: Plan) -> Plan:
-    """The default: there is one process, and its plan is the plan."""
-    return plan
+class Alone:
+    """The default: there is one process."""
+
+    def first(self, value: T) -> T:
+        """Give the value back."""
+        return value
+
+    def agree(self, value: Callable[[], str]) -> bool:
+        """Agree."""
+        return True
 
 
 def is_alone() -> bool:

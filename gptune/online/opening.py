@@ -13,11 +13,11 @@ import torch
 
 from gptune.configs import Recipe, text
 from gptune.errors import RecipeError, RunDirectoryError
-from gptune.events import Accepted, Applied, Intent, Moment, Opened, Proposed
+from gptune.events import Accepted, Applied, Intent, Line, Moment, Opened, Proposed
 from gptune.online.clock import Clock
 from gptune.online.decision import KernelConfig, start_point
 from gptune.records import Change, Point, Reason
-from gptune.run_directory.event_log import EventLog
+from gptune.run_directory.event_log import EventLog, read_events
 from gptune.run_directory.file_system import FileSystem
 from gptune.run_directory.names import DEFAULT_RUNS, EVENTS, RECIPE, RUNS
 from gptune.version import VERSION
@@ -48,6 +48,21 @@ def open_log(
             "load_state_dict before the first step, or choose another run_dir"
         )
     return log
+
+
+def read_past(log: EventLog, file_system: FileSystem) -> list[Line]:
+    """Read what earlier processes wrote.
+
+    Raises:
+        RunDirectoryError: If the disk does not give it.
+    """
+    try:
+        return read_events(log.directory, file_system) if log.was_used else []
+    except OSError as error:
+        raise RunDirectoryError(
+            f"run directory {str(log.directory)!r}: {EVENTS} cannot be read ({error}); mend the "
+            "disk, or choose another with run_dir="
+        ) from error
 
 
 def announce(log: EventLog, config: KernelConfig, moment: Moment, *, seed: int) -> None:
@@ -124,8 +139,18 @@ def find_recipe(run_dir: str | Path | None, file_system: FileSystem) -> Recipe |
 
 
 def is_used(run_dir: str | Path | None, file_system: FileSystem) -> bool:
-    """Say whether a run directory holds a log already."""
-    return run_dir is not None and bool(file_system.read(Path(run_dir) / EVENTS, 1))
+    """Say whether a run directory holds a log already.
+
+    Raises:
+        RunDirectoryError: If it cannot be read.
+    """
+    try:
+        return run_dir is not None and bool(file_system.read(Path(run_dir) / EVENTS, 1))
+    except OSError as error:
+        raise RunDirectoryError(
+            f"run directory {str(run_dir)!r}: {EVENTS} cannot be read ({error}); mend the disk, "
+            "or choose another with run_dir="
+        ) from error
 
 
 def keep_recipe(log: EventLog, file_system: FileSystem, recipe: Recipe) -> str:
@@ -133,7 +158,8 @@ def keep_recipe(log: EventLog, file_system: FileSystem, recipe: Recipe) -> str:
     path = log.directory / RECIPE
     try:
         if RECIPE not in file_system.names(log.directory):
-            file_system.replace(path, text.write(recipe.to_dict(), AS_USED).encode())
+            data = text.write(recipe.to_dict(), AS_USED).encode()
+            file_system.replace(path, data, durable=True)
     except OSError as error:
         return f"{RECIPE} could not be written ({error})"
     return ""

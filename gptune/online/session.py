@@ -14,7 +14,7 @@ from gptune.online import setup
 from gptune.online.asking import consult
 from gptune.online.bulletin import Bulletin
 from gptune.online.checkpoint import Checkpoint, Mark, belongs, put_values
-from gptune.online.collective import Broadcast
+from gptune.online.collective import Ranks
 from gptune.online.decision import (
     Hand,
     KernelConfig,
@@ -33,12 +33,12 @@ from gptune.online.decision import (
 from gptune.online.desk import Desk
 from gptune.online.foreign import Answer, foreign_call
 from gptune.online.notices import Notices
-from gptune.online.opening import announce, carry_over, keep_recipe, opened
+from gptune.online.opening import announce, carry_over, keep_recipe, opened, read_past
 from gptune.online.replay import Score, live_faults, news
 from gptune.online.steering import by_hand
 from gptune.online.watch import KnobStatus, Watch
 from gptune.records import Action, Decision, Point, Proposal, Reason, Request, Scalar, Told
-from gptune.run_directory.event_log import EventLog, read_events
+from gptune.run_directory.event_log import EventLog
 from gptune.run_directory.file_system import FileSystem
 
 POLL = 64  # steps between two looks for commands, beside those at decisions [steps]
@@ -104,10 +104,10 @@ class Session:
 
     def start(self, log: EventLog) -> None:
         """Say what will be tuned, and watch the optimizer; the log is given back on an error."""
-        past = read_events(log.directory, self.files) if log.was_used else []
-        self._bulletin = Bulletin(self.files, log.directory, past, self.say)
-        log.listen = self._bulletin.hear
         try:
+            past = read_past(log, self.files)
+            self._bulletin = Bulletin(self.files, log.directory, past, self.say)
+            log.listen = self._bulletin.hear
             announce(log, self.config, self.now(), seed=self.seed)
             setup.attach(self.hands, Mode.ACTIVE)
         except GptuneError:
@@ -184,15 +184,27 @@ class Session:
 
     # decisions --------------------------------------------------------------------------------
 
-    def decide(self, seen: Seen, broadcast: Broadcast) -> Decision:
-        """Make one decision of what was seen, and carry it out."""
+    def decide(self, seen: Seen, ranks: Ranks) -> Decision:
+        """Make one decision of what was seen, and carry it out, on all ranks alike.
+
+        Where they differ afterwards, each puts back what is open, and tuning stops.
+        """
         planned = foreign_call(lambda: plan(self.config, self.state, seen, self._propose))
         if planned.value is None:
             return self._stop(planned)
-        self.state, made = planned.value
-        made = broadcast(made)
+        self.state, made = ranks.first(planned.value)
         self.symptom = made.draft.symptom
-        return describe(made, self._carry_out(made), seen.objective)
+        decision = describe(made, self._carry_out(made), seen.objective)
+        if not ranks.agree(self._stand):
+            self.say("tuning stops: the processes that train this model differ in its knobs")
+            self.resolve(Reason.RANKS_DIFFER)
+            self.set_mode(Mode.OBSERVE, by="ranks")
+        return decision
+
+    def _stand(self) -> str:
+        """Say where everything stands that must be equal on all ranks."""
+        read = [foreign_call(hand.actuator.read).value for hand in self.hands.values()]
+        return repr((self.state.decision, self.state.mode.value, self.state.point, read))
 
     def resolve(self, reason: Reason, action: Action = Action.REJECTED) -> Outcome:
         """End the open segment, if there is one, between two decisions."""
@@ -250,8 +262,10 @@ class Session:
     # checkpoints ------------------------------------------------------------------------------
 
     def checkpoint(self) -> Checkpoint:
-        """Give all that is needed to go on."""
+        """Give all that is needed to go on; the log as it is now outlives it, on any disk."""
         log = self.log
+        if log is not None:
+            log.sync()
         return Checkpoint(
             seed=self.seed,
             steps=self.steps,
@@ -270,24 +284,21 @@ class Session:
             StateError: If the log is another run's, or a knob cannot be put where it was; nothing
                 is changed then.
         """
-        own, log, kernel = self.state.mode, self.log, read.kernel
-        moment = self.base.moment(kernel.decision, read.steps)
-        is_ours = log is not None and belongs(log, read.log)
-        if not is_ours:
+        own, log = self.state.mode, self.log
+        goes_on = log is not None and belongs(log, read.log) and not read.kernel.log_failed
+        kernel = replace(read.kernel, log_failed=False)
+        if not goes_on:
             # Not the log that the open change was written to: it may not come into force here.
             kernel, _ = leave(self.base, kernel, read.steps, Reason.LEFT_ACTIVE)
         hands = {f: Hand(h.actuator, read.knobs[f]) for f, h in self.hands.items()}
         self._saved = put_values(kernel, hands)
-        if log is not None and is_ours and read.log is not None:
-            log.rewind(read.log.seq, moment)
-        elif log is not None:
-            carry_over(log, replace(self.base, knobs=read.knobs), moment, (kernel.point, read.seed))
-            if kernel.mode is not own:
-                log.append(moment, ModeChanged(old=own, new=kernel.mode, by="resume"))
+        if log is not None:
+            self._write_resumption(log, read, kernel, goes_on=goes_on)
         self.hands = hands
         self.base = replace(self.base, knobs=read.knobs)
         self.adopt(replace(kernel, mode=Mode.OFF if own is Mode.OFF else kernel.mode))
         self.steps, self.seed = read.steps, read.seed
+        setup.attach(self.hands, self.state.mode)  # a checkpoint of mode off has no hooks
         self._proposer = self._make_proposer(self.config, self.seed)
         if self._proposer is not None and read.proposer is not None:
             self._proposer.resume(read.proposer)
@@ -298,6 +309,21 @@ class Session:
         replays = own is Mode.REPLAY and theirs is Mode.ACTIVE
         if WIDTH[own] < WIDTH[theirs] or replays:
             self.set_mode(own)  # neither what was asked for nor what an operator chose is widened
+
+    def _write_resumption(
+        self, log: EventLog, read: Checkpoint, kernel: KernelState, *, goes_on: bool
+    ) -> None:
+        """Supersede what came after the checkpoint; a log with a gap before it, as a whole."""
+        moment = self.base.moment(kernel.decision, read.steps)
+        if goes_on and read.log is not None:
+            log.rewind(read.log.seq, moment)
+            return
+        if read.kernel.log_failed and log.seq > 1:
+            log.rewind(0, moment)
+        carry_over(log, replace(self.base, knobs=read.knobs), moment, (kernel.point, read.seed))
+        if kernel.mode is not self.state.mode:
+            by = self.state.mode
+            log.append(moment, ModeChanged(old=by, new=kernel.mode, by="resume"))
 
     # inside -----------------------------------------------------------------------------------
 

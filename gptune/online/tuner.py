@@ -18,7 +18,7 @@ from gptune.online.batches import Batches
 from gptune.online.care import NEVER, Care, Given
 from gptune.online.checkpoint import read_checkpoint, refusal
 from gptune.online.clock import Clock, SystemClock
-from gptune.online.collective import Broadcast, alone, is_alone
+from gptune.online.collective import Alone, Ranks, is_alone
 from gptune.online.decision import KernelConfig, start_point
 from gptune.online.look_ahead import SAVED
 from gptune.online.metrics import Source
@@ -70,7 +70,7 @@ class Tuner:
         clock: Tells the time for logs; no decision depends on it.
         file_system: The disk.
         randomness: Where the proposer's chance comes from, instead of ``seed``.
-        broadcast: Hands rank 0's plan to all ranks.
+        ranks: The processes that train one model: rank 0 decides, and all do the same.
 
     Raises:
         RecipeError: If the recipe or a shorthand is wrong.
@@ -100,7 +100,7 @@ class Tuner:
         clock: Clock | None = None,
         file_system: FileSystem | None = None,
         randomness: Randomness | None = None,
-        broadcast: Broadcast = alone,
+        ranks: Ranks | None = None,
     ) -> None:
         files, self._clock = file_system or Disk(), clock or SystemClock()
         shorthands = {"objective": objective, "direction": direction, "space": space}
@@ -112,7 +112,7 @@ class Tuner:
         criterion = choices.choose_acquisition(acquisition)
         choices.check_counts(total_steps, seed)
         self._sight = Sight(made.objective, evaluate, model)
-        self._scheduler, self._broadcast = scheduler, broadcast
+        self._scheduler, self._ranks = scheduler, ranks or Alone()
         actuators = setup.list_actuators(optimizer, scheduler)
         hands = setup.make_hands(made, actuators, space or {})
         knobs = {family: hand.knob for family, hand in hands.items()}
@@ -136,7 +136,7 @@ class Tuner:
             scheduler=scheduler,
             training_state=training_state,
             prior_runs=runs,
-            alone=broadcast is alone and is_alone(),
+            alone=ranks is None and is_alone(),
         )
         self._care = Care(self._session, given, self._batches)
         self._losses: list[Any] | None = None
@@ -242,7 +242,7 @@ class Tuner:
         seen = self._care.sees(look(self._sight, session.read_knobs(), (metrics, session.steps)))
         if seen.objective.fault is Reason.MISSING:
             session.say(absence(self._sight.objective.primary, metrics))
-        decision = self._care.after(session.decide(seen, self._broadcast))
+        decision = self._care.after(session.decide(seen, self._ranks))
         session.publish()
         self._plan_look()
         session.answer_for_failures()

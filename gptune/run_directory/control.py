@@ -158,9 +158,8 @@ def freeze(files: FileSystem, directory: Path, *, on: bool) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    files.replace(
-        directory / FREEZE, json.dumps({"freeze": "production" if on else "off"}).encode()
-    )
+    body = {"freeze": "production" if on else "off"}
+    files.replace(directory / FREEZE, json.dumps(body).encode(), durable=True)
 
 
 def frozen(files: FileSystem, directory: Path) -> str:

@@ -109,6 +109,15 @@ class EventLog:
             self.listen(Line(envelope=envelope, event=event, wall=wall, checksum=self.checksum))
         return True
 
+    def sync(self) -> bool:
+        """Let all lines so far survive a loss of power; gives whether they do."""
+        if self.failure is None and self._handle is not None:
+            try:
+                self._files.sync(self._handle)
+            except OSError as error:
+                self.failure = str(error)
+        return self.failure is None
+
     def holds(self, seq: int, checksum: str) -> bool:
         """Say whether line ``seq`` of this log is the one with that checksum."""
         lines = self._files.read(self._path).split(b"\n")[:-1]

@@ -50,8 +50,11 @@ class FileSystem(Protocol):
         """List the names in a directory, sorted; one that does not exist is empty."""
         ...
 
-    def replace(self, path: Path, data: bytes) -> None:
-        """Give a file new content, all of it or none, making it and its directory if need be."""
+    def replace(self, path: Path, data: bytes, *, durable: bool = False) -> None:
+        """Give a file new content, all of it or none, making it and its directory if need be.
+
+        If ``durable``, return only when the new content survives a loss of power.
+        """
         ...
 
     def remove(self, path: Path) -> bool:
@@ -137,19 +140,26 @@ class Disk:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def replace(self, path: Path, data: bytes) -> None:
+    def replace(self, path: Path, data: bytes, *, durable: bool = False) -> None:
         """Give a file new content, all of it or none, making it and its directory if need be.
 
-        A reader sees the old content or the new one. A loss of power may bring the old one back.
+        A reader sees the old content or the new one. Unless it is ``durable``, a loss of power
+        may leave the old content, or none.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
-            fresh.write_bytes(data)
+            with fresh.open("wb") as file:
+                file.write(data)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
             fresh.replace(path)
         except OSError:
             fresh.unlink(missing_ok=True)
             raise
+        if durable:
+            self.sync_directory(path.parent)
 
     def remove(self, path: Path) -> bool:
         """Remove a file; gives whether it was there: of two removers one hears yes."""
