@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from gptune.configs import Group, Knob, Mutation, make_knob, neutral, typed
@@ -106,20 +106,22 @@ def test_every_move_of_the_space_gives_a_value_that_the_recipe_allows(
         assert value == move
 
 
-@given(st.sampled_from(["mult", "set", "delta"]), st.floats(1e-9, 1e3), st.floats(1e-3, 1e3))
+@given(st.sampled_from(["mult", "set", "delta"]), st.floats(1e-9, 1e3), st.floats(1e-9, 1e3))
+@example("set", 0.36, 0.5)  # 0.36 * (0.5 / 0.36) is less than 0.5
+@example("set", 0.7, 0.97)  # no multiplier gives exactly that
 @settings(deadline=None, max_examples=300)
 def test_a_knob_on_a_schedule_becomes_a_multiplier_that_hits_its_target_where_one_does(
-    mode: Any, base: float, factor: float
+    mode: Any, base: float, goal: float
 ) -> None:
     knob = make_knob("opt.lr", Mutation(mode=mode), Float(1e-9, 1e6), base, on_schedule=True)
-    move = {"mult": factor, "set": base * factor, "delta": base * factor - base}[mode]
+    move = goal - base if mode == "delta" else goal
     multiplier = knob.native(move)
     assert isinstance(multiplier, float)
     if mode == "mult":
         assert multiplier == move
         return
-    target = move if mode == "set" else base + move
-    assert base * multiplier == pytest.approx(target, rel=1e-15)
+    target = base + move if mode == "delta" else goal
+    assert math.isclose(base * multiplier, target, rel_tol=1e-15)
     beside = (math.nextafter(multiplier, 0.0), math.nextafter(multiplier, math.inf))
     assert base * multiplier == target or target not in [base * other for other in beside]
 
