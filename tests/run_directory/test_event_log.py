@@ -281,6 +281,47 @@ def test_a_durable_append_is_synced_before_it_answers_and_another_is_not() -> No
         assert names(read_events(RUN, disk)) == ["0", "1"]
 
 
+@QUICK
+@given(histories, st.integers(0, 8), st.data())
+def test_all_lines_before_a_sync_survive_a_loss_of_power(
+    history: list[tuple[Moment, Event]], after: int, data: st.DataObject
+) -> None:
+    disk = MemoryDisk()
+    log = EventLog(RUN, disk)
+    for number, (moment, event) in enumerate(history):
+        log.append(moment, event)
+        assert number != after or log.sync()
+    disk.lose_power(kept=data.draw(st.integers(0, len(disk.read(PATH)))))
+    kept = content(read_events(RUN, disk))
+    assert kept == history[: len(kept)]
+    assert after >= len(history) or len(kept) > after
+
+
+@QUICK
+@given(st.integers(1, 4), st.integers(0, 3))
+def test_a_sync_that_fails_is_said_once_and_nothing_is_written_or_synced_again(
+    nth: int, appended: int
+) -> None:
+    disk = MemoryDisk()
+    with opened(disk) as log:
+        for number in range(appended):
+            log.append(HERE, mark(number))
+        disk.break_at("sync", nth)
+        assert [log.sync() for _ in range(6)] == [True] * (nth - 1) + [False] * (7 - nth)
+        assert log.failure == "[Errno 28] the test breaks sync"
+        assert disk.calls["sync"] == nth
+        assert not log.append(HERE, mark(9))
+    assert names(read_events(RUN, disk)) == [*map(str, range(appended))]
+
+
+def test_a_closed_log_has_nothing_left_to_sync() -> None:
+    disk = MemoryDisk()
+    with opened(disk) as log:
+        log.append(HERE, mark(0))
+    assert log.sync()
+    assert disk.calls["sync"] == 0
+
+
 def test_the_new_files_name_survives_a_loss_of_power_too() -> None:
     disk = MemoryDisk()
     with opened(disk):
