@@ -29,7 +29,8 @@ class MemoryDisk:
 
     `break_at` orders what goes wrong, and ``break_any`` of which call whatever its kind; `die` is
     the end of the process that holds the handles; `lose_power` also forgets what was never synced.
-    A process that a fault has killed reaches nothing more until `die` has buried it.
+    A process that a fault has killed reaches nothing more until `die` has buried it. It knows no
+    links, so ``nested`` makes no difference.
     """
 
     files: dict[Path, bytes] = field(default_factory=dict)
@@ -79,7 +80,7 @@ class MemoryDisk:
             raise FileExistsError(errno.EEXIST, "a file is in the way", str(path))
         self.directories |= {path, *path.parents}
 
-    def read(self, path: Path, limit: int = -1) -> bytes:
+    def read(self, path: Path, limit: int = -1, *, nested: bool = False) -> bytes:
         self._leave(self._enter("read"))
         return self.files.get(path, b"")[: limit if limit >= 0 else None]
 
@@ -118,11 +119,13 @@ class MemoryDisk:
     def sync_directory(self, path: Path) -> None:
         self._leave(self._enter("sync_directory"))
 
-    def names(self, path: Path) -> list[str]:
+    def names(self, path: Path, *, nested: bool = False) -> list[str]:
         self._leave(self._enter("names"))
         return sorted(file.name for file in self.files if file.parent == path)
 
-    def replace(self, path: Path, data: bytes, *, durable: bool = False) -> None:
+    def replace(
+        self, path: Path, data: bytes, *, durable: bool = False, nested: bool = False
+    ) -> None:
         fault = self._enter("replace")
         self.files[path] = data
         if durable:
@@ -131,7 +134,7 @@ class MemoryDisk:
             self.synced.pop(path, None)
         self._leave(fault)
 
-    def remove(self, path: Path) -> bool:
+    def remove(self, path: Path, *, nested: bool = False) -> bool:
         fault = self._enter("remove")
         found = self.files.pop(path, None)
         self._leave(fault)

@@ -4,7 +4,10 @@ The auditor restates the rules. It reads the files as they lie there, finished, 
 crashed, changes nothing, and shares no code with what tuned the run.
 """
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -97,14 +100,26 @@ def audit(directory: str | Path) -> Report:
     """
     place = Path(directory)
     try:
-        data = (place / EVENTS).read_bytes()
-        summary = (place / SUMMARY).read_bytes() if (place / SUMMARY).exists() else None
+        data = _read(place / EVENTS)
+        summary = _read(place / SUMMARY) if os.path.lexists(place / SUMMARY) else None
     except OSError as error:
         raise RunDirectoryError(
-            f"run directory {str(place)!r}: {EVENTS} cannot be read ({error}); name a run, see "
-            "gptune ls"
+            f"run directory {str(place)!r}: its log or summary cannot be read ({error}); name "
+            "a run, see gptune ls"
         ) from error
     return audit_data(data, summary)
+
+
+def _read(path: Path) -> bytes:
+    """Read a plain file: a link could lead anywhere, a pipe could be waited for in vain."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path))
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "is not a file", str(path))
+    with os.fdopen(handle, "rb") as file:
+        return file.read()
 
 
 def audit_data(data: bytes, summary: bytes | None = None) -> Report:

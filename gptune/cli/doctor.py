@@ -1,8 +1,8 @@
 """What would keep gptune from working here: packages, the disk, the run directory."""
 
-import fcntl
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -110,7 +110,7 @@ def _place(args: Namespace) -> Iterator[Finding]:
     yield Finding(what=RUNS, ok=not is_file, said=f"{root or 'not set: ./runs'} {hint}".rstrip())
     named = args.named or args.dir or runs()
     place = run_of(args, args.named) if named else _nearest(runs_root())
-    tried = place / f".doctor.{os.getpid()}"
+    tried = place / f".doctor.{os.getpid()}.{secrets.token_hex(4)}"  # a name nobody waits for
     for what, check in (("atomic replace", _replace), ("lock", _lock), ("free space", _space)):
         yield _try(what, check, tried)
     tried.unlink(missing_ok=True)
@@ -142,10 +142,11 @@ def _replace(path: Path) -> str:
 
 def _lock(path: Path) -> str:
     """Take a lock here, and let another process say whether it sees it."""
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        command = [sys.executable, "-I", "-c", LOOK, str(path)]
-        seen = subprocess.run(command, check=False, capture_output=True).returncode
+    disk, command = Disk(), [sys.executable, "-I", "-c", LOOK, str(path)]
+    handle = disk.lock(path)
+    seen = subprocess.run(command, check=False, capture_output=True).returncode
+    if handle is not None:
+        disk.close(handle)
     hint = "a lock is not seen by another process: is this a network disk? use a local one"
     return "" if seen == 3 else hint
 

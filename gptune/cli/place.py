@@ -88,11 +88,6 @@ def read_log(run: Path) -> "list[Line]":
         EventLogError: If it is broken.
         RunDirectoryError: If it cannot be read.
     """
-    from gptune.run_directory.event_log import read_events
+    from gptune.run_directory.event_log import read_run
 
-    try:
-        return read_events(run)
-    except OSError as error:
-        raise RunDirectoryError(
-            f"run directory {str(run)!r}: its log cannot be read ({error}); check its permissions"
-        ) from error
+    return read_run(run)

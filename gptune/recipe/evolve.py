@@ -16,7 +16,7 @@ from gptune.configs import Group, Mutation, Recipe
 from gptune.configs.knobs import NEUTRAL
 from gptune.errors import RecipeError
 from gptune.records import show
-from gptune.run_directory.event_log import read_events
+from gptune.run_directory.event_log import read_run
 from gptune.run_directory.names import EVENTS
 from gptune.run_directory.summary import summarize, to_plain
 
@@ -133,7 +133,7 @@ def _families(summary: Source, number: int) -> Families:
             raise RecipeError(
                 f"{name}: {str(summary)!r} holds no {EVENTS}; give the directory of a run"
             )
-        summary = to_plain(summarize(read_events(Path(summary))))
+        summary = to_plain(summarize(read_run(Path(summary))))
     if not isinstance(summary, Mapping) or "families" not in summary:
         raise RecipeError(f"{name}: needs families, as in summary.json, got {summary!r}")
     path = f"{name}.families"

@@ -14,7 +14,7 @@ from gptune.errors import RecipeError
 from gptune.events import Abandoned, Accepted, Command, Line, Opened
 from gptune.recipe.recorded import movements_of
 from gptune.records import Categorical, Reason, Scalar
-from gptune.run_directory.event_log import effective, read_events
+from gptune.run_directory.event_log import effective, read_run
 from gptune.run_directory.names import EVENTS
 
 
@@ -84,7 +84,7 @@ def export_schedule(directory: Path) -> dict[str, list[list[Any]]]:
 def _lines(directory: Path) -> list[Line]:
     if not (directory / EVENTS).is_file():
         raise RecipeError(f"run: {str(directory)!r} holds no {EVENTS}; give a run directory")
-    lines = effective(read_events(directory))
+    lines = effective(read_run(directory))
     if not any(isinstance(line.event, Opened) for line in lines):
         raise RecipeError(
             f"run: the log in {str(directory)!r} is empty; there is nothing to export"

@@ -9,7 +9,7 @@ from gptune.configs import Knob
 from gptune.errors import RecipeError
 from gptune.events import Event, Line, LookAhead, Observed, Opened
 from gptune.records import Observation, Scalar
-from gptune.run_directory.event_log import effective, read_events
+from gptune.run_directory.event_log import effective, read_run
 from gptune.run_directory.exports import observations
 from gptune.run_directory.names import EVENTS
 from gptune.safety.blockers import place_faults
@@ -48,6 +48,7 @@ def prior_observations(
     Raises:
         RecipeError: If one of the directories holds no run.
         EventLogError: If a log is damaged.
+        RunDirectoryError: If a log cannot be read.
     """
     found: list[Observation] = []
     for number, run in enumerate(runs):
@@ -55,7 +56,7 @@ def prior_observations(
             raise RecipeError(
                 f"search.prior_runs[{number}]: {run!r} holds no {EVENTS}; give run directories"
             )
-        found.extend(_told(effective(read_events(Path(run))), knobs, start))
+        found.extend(_told(effective(read_run(Path(run))), knobs, start))
     return found
 
 
@@ -66,7 +67,7 @@ def prior_rates(runs: Iterable[str], family: str) -> list[PastRate]:
         runs: Run directories; those without a calibration are left out.
         family: The learning rate's.
     """
-    found = (_past_rate(effective(read_events(Path(run))), family) for run in runs)
+    found = (_past_rate(effective(read_run(Path(run))), family) for run in runs)
     return [past for past in found if past is not None]
 
 

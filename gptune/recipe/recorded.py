@@ -8,7 +8,7 @@ import msgspec
 
 from gptune.errors import RecipeError
 from gptune.records import Scalar
-from gptune.run_directory.event_log import effective, glance, read_events
+from gptune.run_directory.event_log import effective, glance, read_run
 from gptune.run_directory.exports import mutations
 from gptune.run_directory.file_system import FileSystem
 from gptune.run_directory.names import EVENTS
@@ -46,6 +46,7 @@ def read_movements(path: str | Path) -> tuple[Movement, ...]:
     Raises:
         RecipeError: If there are none to be read.
         EventLogError: If the run's log is damaged.
+        RunDirectoryError: If it cannot be read.
     """
     place = Path(path)
     if place.is_dir():
@@ -57,7 +58,7 @@ def read_movements(path: str | Path) -> tuple[Movement, ...]:
 
 def movements_of(directory: Path, files: FileSystem | None = None) -> tuple[Movement, ...]:
     """Read the movements of a run's log, the oldest first; superseded ones are left out."""
-    rows = mutations(effective(read_events(directory, files)))
+    rows = mutations(effective(read_run(directory, files)))
     return tuple(msgspec.convert(row, Movement) for row in rows)
 
 

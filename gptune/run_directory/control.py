@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gptune.errors import RunDirectoryError
 from gptune.run_directory.file_system import FileSystem
 from gptune.run_directory.names import ANSWERS, COMMANDS, FREEZE
 
@@ -66,7 +67,7 @@ def send(files: FileSystem, directory: Path, verb: str, arguments: Mapping[str, 
     """
     ident = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
     body = {"verb": verb, "arguments": dict(arguments)}
-    files.replace(_command(directory, ident), json.dumps(body).encode())
+    files.replace(_command(directory, ident), json.dumps(body).encode(), nested=True)
     return ident
 
 
@@ -76,7 +77,7 @@ def waiting(files: FileSystem, directory: Path) -> list[str]:
     Raises:
         OSError: If the directory cannot be read.
     """
-    found = (IDENT.fullmatch(name) for name in files.names(directory / COMMANDS))
+    found = (IDENT.fullmatch(name) for name in files.names(directory / COMMANDS, nested=True))
     return [name[1] for name in found if name][:MOST]
 
 
@@ -87,7 +88,7 @@ def take(files: FileSystem, directory: Path, ident: str) -> Message | None:
         OSError: If it cannot be taken away; it is still there then.
     """
     try:
-        message = _read(ident, files.read(_command(directory, ident), LONGEST + 1))
+        message = _read(ident, files.read(_command(directory, ident), LONGEST + 1, nested=True))
     except OSError as error:
         message = Message(id=ident, fault=f"cannot be read: {error}")
     return message if take_back(files, directory, ident) else None
@@ -108,7 +109,7 @@ def _decode(data: bytes) -> Any:
 
 def take_back(files: FileSystem, directory: Path, ident: str) -> bool:
     """Take a command back; gives whether it was still there, and will therefore not be done."""
-    return files.remove(_command(directory, ident))
+    return files.remove(_command(directory, ident), nested=True)
 
 
 def _command(directory: Path, ident: str) -> Path:
@@ -116,9 +117,11 @@ def _command(directory: Path, ident: str) -> Path:
 
 
 def _read(ident: str, data: bytes) -> Message:
-    body, fault = None, ""
+    if len(data) > LONGEST:
+        return Message(id=ident, fault=f"is longer than {LONGEST} bytes; no command is")
+    fault = ""
     try:
-        body = _decode(data) if len(data) <= LONGEST else None
+        body = _decode(data)
         msgspec.json.encode(body)  # what could not be logged is not done
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         return Message(id=ident, fault=f"is not JSON that can be logged: {error}")
@@ -138,18 +141,33 @@ def answer(files: FileSystem, directory: Path, made: Answer) -> None:
         OSError: If it cannot be written.
     """
     body = {name: getattr(made, name) for name in Answer.__struct_fields__}
-    files.replace(directory / ANSWERS / f"{made.id}.json", json.dumps(body).encode())
+    files.replace(_answer(directory, made.id), json.dumps(body).encode(), nested=True)
 
 
 def read_answer(files: FileSystem, directory: Path, ident: str) -> Answer | None:
-    """Give the answer to a command, once there is one."""
-    data = files.read(directory / ANSWERS / f"{ident}.json", LONGEST)
-    return Answer(**json.loads(data)) if data else None
+    """Give the answer to a command, once there is one.
+
+    Raises:
+        OSError: If it cannot be read.
+        RunDirectoryError: If it is none that gptune wrote.
+    """
+    data = files.read(_answer(directory, ident), LONGEST, nested=True)
+    try:
+        return msgspec.json.decode(data, type=Answer) if data else None
+    except (ValueError, RecursionError) as error:
+        raise RunDirectoryError(
+            f"run directory {str(directory)!r}: the answer to {ident} is none that gptune wrote "
+            f"({error}); see gptune log"
+        ) from error
 
 
 def discard_answer(files: FileSystem, directory: Path, ident: str) -> None:
     """Remove an answer that was read; the log has it too."""
-    files.remove(directory / ANSWERS / f"{ident}.json")
+    files.remove(_answer(directory, ident), nested=True)
+
+
+def _answer(directory: Path, ident: str) -> Path:
+    return directory / ANSWERS / f"{ident}.json"
 
 
 def freeze(files: FileSystem, directory: Path, *, on: bool) -> None:

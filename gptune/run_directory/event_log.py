@@ -202,6 +202,22 @@ def read_events(directory: Path, file_system: FileSystem | None = None) -> list[
     return check(data.split(b"\n")[:-1])
 
 
+def read_run(directory: Path, file_system: FileSystem | None = None) -> list[Line]:
+    """Read the log of a run that somebody has named.
+
+    Raises:
+        EventLogError: If it is broken.
+        RunDirectoryError: If it cannot be read.
+    """
+    try:
+        return read_events(directory, file_system)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"run directory {str(directory)!r}: its log cannot be read ({error}); check its "
+            "permissions"
+        ) from error
+
+
 def glance(directory: Path, kinds: Collection[str], files: FileSystem) -> list[Line]:
     """Read the lines of some kinds alone, fast: nothing is checked, for the owner wrote it itself.
 

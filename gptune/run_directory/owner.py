@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gptune.errors import RunDirectoryError
 from gptune.run_directory.names import LOCK
+from gptune.run_directory.regular import open_regular
 
 
 def owner_of(directory: Path) -> str | None:
@@ -21,7 +22,7 @@ def owner_of(directory: Path) -> str | None:
         RunDirectoryError: If there is a lock file that cannot be opened.
     """
     try:
-        handle = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        handle = open_regular(directory / LOCK, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

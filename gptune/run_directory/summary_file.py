@@ -1,12 +1,15 @@
 """``summary.json``, read by the standard library alone: `gptune status` has no time for more."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from gptune.run_directory.names import SUMMARY
+from gptune.run_directory.regular import open_regular
 
 VERSION = 1
+LONGEST = 1 << 24  # bytes; a summary is bounded, a longer file is none
 SHAPE: dict[str, Any] = {
     **dict.fromkeys(("mode", "objective", "direction", "phase"), str),
     **dict.fromkeys(("seq", "decision", "step"), int),
@@ -24,7 +27,8 @@ def read_summary(directory: Path) -> dict[str, Any] | None:
         there is no file, or none that this version wrote: the log is the authority then.
     """
     try:
-        plain = json.loads((directory / SUMMARY).read_bytes())
+        with os.fdopen(open_regular(directory / SUMMARY, os.O_RDONLY), "rb") as file:
+            plain = json.loads(file.read(LONGEST))
     except (OSError, ValueError, RecursionError):
         return None
     known = isinstance(plain, dict) and plain.get("version") == VERSION

@@ -1,5 +1,6 @@
 """``events.jsonl`` while it grows: the whole lines that are new, checked as they come."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from msgspec import Struct
 from gptune.errors import EventLogError, RunDirectoryError
 from gptune.events import ORIGIN, Line, checksum_of, decode
 from gptune.run_directory.names import EVENTS
+from gptune.run_directory.regular import open_regular
 
 
 class Entry(Struct, frozen=True):
@@ -55,7 +57,7 @@ def tail(directory: Path) -> Iterator[list[Entry]]:
 
 def _read(path: Path, start: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
             file.seek(start)
             return file.read()
     except OSError as error:

@@ -1,6 +1,7 @@
 """The audit: silent about every run of the real thing, and never about a forged one."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gptune
 from gptune.audit import Report, audit, audit_data
 from gptune.errors import RunDirectoryError
 from tests.audit.forging import (
@@ -24,6 +26,7 @@ from tests.audit.forging import (
     rechained,
 )
 from tests.cli.runs import make_run
+from tests.doubles import FakeKnob
 from tests.living import Living
 from tests.logs import KernelRun, kernel_runs
 
@@ -269,6 +272,20 @@ def test_a_run_that_crashed_and_one_that_goes_on_keep_them_too(tmp_path: Path) -
     torn = audit_data(data[:-7])
     assert torn.holds
     assert torn.torn > 0
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "summary.json"])
+def test_no_link_is_followed_and_no_pipe_is_waited_for(name: str, tmp_path: Path) -> None:
+    gptune.Tuner([FakeKnob("loss.aux")], run_dir=tmp_path / "run").close()
+    path = tmp_path / "run" / name
+    path.rename(tmp_path / "moved")
+    path.symlink_to(tmp_path / "moved")
+    with pytest.raises(RunDirectoryError, match="is a symbolic link"):
+        audit(tmp_path / "run")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RunDirectoryError, match="is not a file"):
+        audit(tmp_path / "run")
 
 
 def test_where_there_is_no_log_it_says_so(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptune.errors import RunDirectoryError
 from gptune.run_directory import control, names
 from gptune.run_directory.control import Answer
 from gptune.run_directory.file_system import Disk, FileSystem
@@ -77,6 +78,41 @@ def test_what_is_no_command_is_taken_away_and_says_why(data: bytes) -> None:
     assert message.fault
     assert (message.verb, message.arguments) == ("", {})
     assert control.waiting(disk, RUN) == []
+
+
+def test_a_command_may_be_as_long_as_the_limit_and_not_a_byte_longer() -> None:
+    disk, frame = MemoryDisk(), b'{"verb": "pin", "arguments": {"a": "%s"}}'
+    fill = control.LONGEST - len(frame % b"")
+    for size, fault in ((fill, ""), (fill + 1, "is longer than 65536 bytes; no command is")):
+        disk.replace(RUN / names.COMMANDS / "1-a.json", frame % (b"x" * size))
+        message = control.take(disk, RUN, "1-a")
+        assert message is not None
+        assert message.fault == fault
+
+
+@pytest.mark.parametrize("depth", [100, 900, 1100, 5_000, 10_000])
+@pytest.mark.parametrize("pair", [(b"[", b"]"), (b'{"a":', b"}"), (b"[", b"")], ids=repr)
+def test_depth_is_refused_or_read_and_ends_nothing(depth: int, pair: tuple[bytes, bytes]) -> None:
+    disk, (opens, shuts) = MemoryDisk(), pair
+    deep = opens * depth + b"1" + shuts * depth
+    disk.replace(
+        RUN / names.COMMANDS / "1-a.json", b'{"verb": "pin", "arguments": {"a":%s}}' % deep
+    )
+    message = control.take(disk, RUN, "1-a")
+    assert message is not None
+    assert message.fault or json.dumps(message.arguments)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"{", b"[]", b"null", b"{}", b'{"id": 3}', b"\xff", b"[" * 60_000, b"x" * 2**17],
+    ids=range(8),
+)
+def test_an_answer_that_gptune_did_not_write_is_refused(data: bytes) -> None:
+    disk = MemoryDisk()
+    disk.replace(RUN / names.ANSWERS / "1-a.json", data)
+    with pytest.raises(RunDirectoryError, match="the answer to 1-a is none that gptune wrote"):
+        control.read_answer(disk, RUN, "1-a")
 
 
 @given(st.binary(max_size=200))

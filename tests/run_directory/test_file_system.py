@@ -128,23 +128,79 @@ def test_remove_removes_and_a_file_that_is_not_there_is_no_error(
     assert disk.read(path) == b""
 
 
-@pytest.mark.parametrize("broken", ["open", "replace"])
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_a_replace_that_fails_leaves_the_old_content_and_nothing_beside_it(
     broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk, path = Disk(), tmp_path / "file"
     disk.replace(path, b"old")
 
-    def full(self: Path, *_: object) -> None:
-        os.close(os.open(self, os.O_CREAT))
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as world:
-        world.setattr(Path, broken, full)
+        world.setattr(os, broken, full)
         with pytest.raises(OSError, match="No space"):
-            disk.replace(path, b"new")
+            disk.replace(path, b"new", durable=True)
     assert disk.read(path) == b"old"
     assert disk.names(tmp_path) == ["file"]
+
+
+def test_a_file_that_is_made_may_be_read_by_whom_the_users_mask_lets(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        Disk().replace(tmp_path / "file", b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+CALLS: dict[str, Callable[[Disk, Path], object]] = {
+    "read": lambda disk, path: disk.read(path),
+    "open_append": lambda disk, path: disk.open_append(path),
+    "truncate": lambda disk, path: disk.truncate(path, 1),
+    "lock": lambda disk, path: disk.lock(path),
+}
+NESTED: dict[str, Callable[[Disk, Path], object]] = {
+    "read": lambda disk, path: disk.read(path / "file", nested=True),
+    "names": lambda disk, path: disk.names(path, nested=True),
+    "replace": lambda disk, path: disk.replace(path / "file", b"new", nested=True),
+    "remove": lambda disk, path: disk.remove(path / "file", nested=True),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("target", ["file", "nothing"])
+def test_no_call_follows_a_link(call: str, target: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(OSError, match="is a symbolic link"):
+        CALLS[call](Disk(), tmp_path / "link")
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+@pytest.mark.parametrize("call", NESTED)
+def test_no_call_reaches_into_a_nested_directory_that_is_a_link(call: str, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("real")
+    with pytest.raises(OSError, match="is a symbolic link"):
+        NESTED[call](Disk(), tmp_path / "link")
+    NESTED[call](Disk(), tmp_path / "real")
+    assert Disk().names(tmp_path / "link") == Disk().names(tmp_path / "real"), "as a run directory"
+
+
+def test_a_link_is_replaced_and_removed_itself(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    for nested in (False, True):
+        (tmp_path / "link").symlink_to("file")
+        Disk().replace(tmp_path / "link", b"new", nested=nested)
+        assert not (tmp_path / "link").is_symlink()
+        assert Disk().remove(tmp_path / "link", nested=nested)
+        (tmp_path / "link").symlink_to("file")
+        assert Disk().remove(tmp_path / "link", nested=nested)
+    assert (tmp_path / "file").read_bytes() == b"content"
 
 
 def test_a_reader_sees_the_old_content_or_the_new_one_and_nothing_between(tmp_path: Path) -> None:
