@@ -23,9 +23,10 @@ LEAST = 90.0  # of the lines and branches of the package [percent]
 
 def gaps(path: str, file: dict[str, Any]) -> list[str]:
     """Name the lines and the branches of one file that were not taken; -n is the way out of n."""
-    lines = [f"line {line}" for line in file["missing_lines"]]
-    branches = [f"branch {start} -> {end}" for start, end in file["missing_branches"]]
-    return [f"{path}: {', '.join(lines + branches)}"] if lines or branches else []
+    lines = ", ".join(str(line) for line in file["missing_lines"])
+    ways = ", ".join(f"{start} -> {end}" for start, end in file["missing_branches"])
+    parts = ([f"lines {lines}"] if lines else []) + ([f"branches {ways}"] if ways else [])
+    return [f"{path}: {'; '.join(parts)}"] if parts else []
 
 
 def share(files: list[dict[str, Any]]) -> float:
