@@ -35,7 +35,7 @@ from gptune.events import (
     encode,
 )
 from gptune.records import Change, Reason
-from gptune.run_directory.event_log import EventLog, effective, glance, read_events
+from gptune.run_directory.event_log import EventLog, effective, glance, read_events, read_run
 from gptune.run_directory.file_system import FileSystem
 from gptune.run_directory.names import EVENTS, LOCK
 from tests.fakes import Fault, MemoryDisk
@@ -326,6 +326,22 @@ def test_the_new_files_name_survives_a_loss_of_power_too() -> None:
     disk = MemoryDisk()
     with opened(disk):
         assert disk.calls["sync_directory"] >= 1
+
+
+@QUICK
+@given(histories)
+def test_the_log_of_a_named_run_is_read_or_refused_by_the_runs_name(
+    history: list[tuple[Moment, Event]],
+) -> None:
+    disk = MemoryDisk()
+    whole = written(disk, history)
+    assert read_run(RUN, disk) == read_events(RUN, disk)
+    disk.break_at("read")
+    with pytest.raises(RunDirectoryError, match=f"{str(RUN)!r}: its log cannot be .*breaks read"):
+        read_run(RUN, disk)
+    disk.files[PATH] = b"{}\n" + whole
+    with pytest.raises(EventLogError, match="line 1"):
+        read_run(RUN, disk)
 
 
 # Changed lines
