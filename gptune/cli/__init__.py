@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from gptune.cli.terminal import printable
 from gptune.errors import GptuneError
 
 REFUSED, INTERRUPTED = 2, 130  # exit codes: refused or misused; stopped by Ctrl-C
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (GptuneError, ImportError) as error:
         if not isinstance(error, GptuneError) and "gptune-torch[" not in str(error):
             raise
-        print(f"gptune: {error}", file=sys.stderr)
+        print(f"gptune: {printable(str(error))}", file=sys.stderr)
         return REFUSED
     except BrokenPipeError:  # who reads the output has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit

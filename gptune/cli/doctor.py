@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from gptune.cli.place import run_of, runs, runs_root
+from gptune.cli.terminal import printable
 from gptune.errors import EventLogError
 from gptune.run_directory.control import frozen
 from gptune.run_directory.event_log import read_events
@@ -49,7 +50,8 @@ def doctor(args: Namespace) -> int:
         print(msgspec.json.encode(findings).decode())
     else:
         for finding in findings:
-            print(f"{'ok' if finding.ok else 'PROBLEM':<8} {finding.what}: {finding.said}")
+            word = "ok" if finding.ok else "PROBLEM"
+            print(f"{word:<8} {finding.what}: {printable(finding.said)}")
     return 0 if all(finding.ok for finding in findings) else 2
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gptune.cli.chart import chart
 from gptune.cli.place import read_log, run_of, split_run
+from gptune.cli.terminal import printable
 from gptune.cli.words import MEANINGS, line_of, number
 from gptune.errors import UsageError
 from gptune.events import (
@@ -80,7 +81,8 @@ def explain(args: Namespace) -> int:
         given = " ".join(words)
         raise UsageError(f"N: must be the number of one decision, got {given!r}; e.g. 12")
     found = gather(read_log(run_of(args, named)), int(words[0]))
-    print(msgspec.json.encode(to_plain(found)).decode() if args.json else tell(found))
+    text = msgspec.json.encode(to_plain(found)).decode() if args.json else tell(found)
+    print(printable(text))
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptune.cli.place import add_run, read_log, run_of, runs, runs_root
+from gptune.cli.terminal import printable
 from gptune.errors import EventLogError, RunDirectoryError, UsageError
 from gptune.run_directory.names import EVENTS, SUMMARY
 from gptune.run_directory.owner import owner_of
@@ -97,7 +98,7 @@ def status(args: Namespace) -> int:
     run = run_of(args, args.named)
     plain = standing(run)
     try:
-        print(json.dumps(plain) if args.json else describe(plain))
+        print(json.dumps(plain) if args.json else printable(describe(plain)))
         return PAUSED if plain["paused"] else 0
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunDirectoryError(
@@ -115,7 +116,7 @@ def ls(args: Namespace) -> int:
     names = ("run", "state", "mode", "decision", "step", "best")
     table = [[_cell(row.get(n)) for n in names] + [_span(row["age"])] for row in rows]
     for line in _aligned([[*names, "age"], *table]) if rows else [f"no run under {runs_root()}"]:
-        print(line)
+        print(printable(line))
     return 0
 
 
@@ -267,7 +268,7 @@ def _shown(entries: "list[Entry]", args: Namespace) -> list[str]:
 def _print_all(lines: Iterable[str]) -> int:
     """Print line by line, until whoever reads has had enough: ``gptune log | head``."""
     for line in lines:
-        print(line, flush=True)
+        print(printable(line), flush=True)
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptune.cli.place import run_of, split_run
+from gptune.cli.terminal import printable
 from gptune.errors import GptuneError, RunDirectoryError, UsageError
 from gptune.run_directory.names import EVENTS
 
@@ -175,7 +176,7 @@ def _tell(args: Namespace, ident: str, answer: "Answer | None") -> int:
     else:
         word = "done" if answer.accepted else "refused"
         text = f"{word} at step {answer.step}, after decision {answer.decision}: {answer.message}"
-        print(text, file=sys.stdout if answer.accepted else sys.stderr)
+        print(printable(text), file=sys.stdout if answer.accepted else sys.stderr)
     return DONE if answer.accepted else REFUSED
 
 

@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from gptune.cli.place import add_run, run_of
+from gptune.cli.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -35,7 +36,7 @@ def verify(args: Namespace) -> int:
     from gptune.audit import audit
 
     report = audit(run_of(args, args.named))
-    print(json.dumps(report.to_dict()) if args.json else "\n".join(_told(report)))
+    print(json.dumps(report.to_dict()) if args.json else printable("\n".join(_told(report))))
     return 0 if report.holds else BROKEN
 
 
