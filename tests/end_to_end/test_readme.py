@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from gptune.audit import chain
+from gptune.configs import text
+from gptune.configs.overrides import BLOCKERS
+from gptune.online.session import POLL
+from gptune.run_directory import control, summary_file
 from gptune.run_directory.event_log import read_events
 
 README = Path("README.md").read_text()
@@ -50,6 +55,21 @@ def test_every_file_that_the_pages_name_is_there() -> None:
     }
     assert named
     assert not [(page, path) for page, path in named if not Path(path).exists()]
+
+
+def test_the_page_on_security_gives_the_limits_that_the_code_has() -> None:
+    page = Path("docs/security.md").read_text()
+    limits = [
+        f"| a command | {control.LONGEST} bytes; numbers below {control.BIGGEST};",
+        f"| commands taken at one look | {control.MOST}; a run looks at decisions and "
+        f"every {POLL} steps |",
+        f"| a recipe | {text.LONGEST} bytes, {text.DEEPEST} levels, {text.MOST} values, "
+        f"numbers of {text.LONGEST_NUMBER} characters |",
+        f"| a summary | {summary_file.LONGEST} bytes |",
+        f"| a line of a log, for `gptune verify` | {chain.LONGEST} bytes, {chain.DEEPEST} levels |",
+    ]
+    assert not [limit for limit in limits if limit not in page]
+    assert all(f"`{name}`" in page for name in BLOCKERS)
 
 
 def test_the_page_on_knobs_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
