@@ -1,7 +1,8 @@
 """How the suite runs: the same examples every time, two workers, each on one thread.
 
-``--hypothesis-profile=thorough`` looks at fresh examples, and at more of them; ``-n 0`` runs in
-this process, for a debugger or for a single test.
+``--hypothesis-profile=thorough`` looks at fresh examples, and at more of them; ``planted`` is for
+`tests.planted`, which only wants to know whether a test fails. ``-n 0`` runs in this process, for
+a debugger or for a single test.
 """
 
 import os
@@ -10,12 +11,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for what the workers and the tests start
 torch.set_num_threads(1)  # on tensors this small, waiting for a busy core costs ten times more
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.register_profile(
+    "planted", deadline=None, derandomize=True, max_examples=500, phases=[Phase.generate]
+)
 settings.load_profile("ci")
 
 

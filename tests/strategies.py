@@ -1,5 +1,6 @@
 """What the property tests draw from: floats, parameters, points, evidence, recipes."""
 
+import math
 from typing import Any
 
 from hypothesis import strategies as st
@@ -8,7 +9,7 @@ from gptune.configs import Acceptance, Knob, Mutation, Safety
 from gptune.core.space import SearchSpace
 from gptune.records import Categorical, Evidence, Float, Integer, Parameter, Scalar
 
-any_float = st.floats(allow_nan=True, allow_infinity=True)
+any_float = st.floats() | st.sampled_from([math.nan, math.inf, -math.inf])
 finite = st.floats(allow_nan=False, allow_infinity=False)
 moderate = st.floats(min_value=-1e6, max_value=1e6)
 positive = st.floats(min_value=1e-6, max_value=1e6)

@@ -212,6 +212,43 @@ def test_a_recipe_survives_plain_data(data: dict[str, Any]) -> None:
             assert again[name] == value
 
 
+WORDS = [
+    *Recipe.__struct_fields__,
+    *Mutation.__struct_fields__,
+    "patience",
+    "reference",
+    "opt",
+    "x",
+]
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from(["active", "last", "gp", "mult", 0.5, 2]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=3), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(WORDS), PLAIN, max_size=4))
+def test_any_plain_data_is_a_recipe_or_is_refused_by_the_path_of_the_fault(
+    data: dict[str, Any],
+) -> None:
+    try:
+        recipe = Recipe.from_dict(data)
+    except RecipeError as error:
+        named = str(error).partition(":")[0].partition(".")[0].partition("[")[0]
+        assert named in {*data, "recipe"}
+    else:
+        assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
 @given(recipes())
 @settings(deadline=None, max_examples=50)
 def test_reading_a_recipe_does_not_change_what_was_given(data: dict[str, Any]) -> None:

@@ -277,6 +277,29 @@ def test_the_ratios_between_the_groups_stay(
     assert rates(optimizer) == given_rates
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(1e-6, 10.0), min_size=1, max_size=3),
+    st.lists(st.floats(0.01, 100.0), min_size=1, max_size=6),
+    st.booleans(),
+)
+def test_after_any_multipliers_every_group_holds_what_was_there_bit_for_bit(
+    given_rates: list[float], factors: list[float], tensors: bool
+) -> None:
+    wanted = [double(rate) if tensors else rate for rate in given_rates]
+    optimizer, _ = unit(*wanted)
+    knob = knobs_of(optimizer)["lr"]
+    before = knob.snapshot()
+    for factor in factors:
+        knob.apply(factor)
+        used(optimizer)
+    knob.restore(before)
+    assert used(optimizer) == given_rates
+    for group, rate in zip(optimizer.param_groups, wanted, strict=True):
+        assert group["lr"] is rate or (not tensors and group["lr"] == rate)
+    assert rates(optimizer) == given_rates
+
+
 def test_a_group_added_late_is_scaled_too() -> None:
     optimizer, _ = unit(0.25)
     knob = knobs_of(optimizer)["lr"]
