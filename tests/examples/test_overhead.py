@@ -25,7 +25,9 @@ from examples.benchmarks.overhead.measures import (
 from examples.benchmarks.overhead.snapshots import make_state
 from gptune.run_directory.summary_file import read_summary
 
-TINY = Effort(repeats=3, calls=5, decisions=3, lines=3, imports=1, copies=2, backend="eager")
+TINY = Effort(
+    repeats=3, calls=5, decisions=3, lines=3, imports=1, copies=2, long=200, backend="eager"
+)
 FIGURES = [
     "step_us",
     "guarded_step_us",

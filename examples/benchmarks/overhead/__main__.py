@@ -38,11 +38,14 @@ from examples.benchmarks.overhead.measures import (
     measure_sync,
     measure_training_step,
 )
+from examples.benchmarks.overhead.memory import measure_growth
 from examples.benchmarks.overhead.snapshots import measure_snapshot
 
 LIBRARIES = ("gptune-torch", "torch", "gpytorch", "botorch", "numpy", "scipy", "msgspec")
-QUICK = Effort(repeats=150, calls=300, decisions=150, lines=500, imports=31, copies=40)
-FULL = Effort(repeats=1000, calls=500, decisions=600, lines=5000, imports=151, copies=300)
+QUICK = Effort(repeats=150, calls=300, decisions=150, lines=500, imports=31, copies=40, long=50_000)
+FULL = Effort(
+    repeats=1000, calls=500, decisions=600, lines=5000, imports=151, copies=300, long=1_000_000
+)
 
 
 # The report
@@ -75,6 +78,7 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
     status, beside_status = measure_status(directory / "decisions", effort)
     compiled, bare_compiled = measure_compiled(directory, effort, seed)
     copying = measure_snapshot(effort, seed)
+    growth = measure_growth(effort, seed)
     figures = {
         "step_us": Figure(step, "us"),
         "guarded_step_us": Figure(measure_guarded(directory, effort, seed), "us"),
@@ -87,6 +91,7 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
         "fsync_ms": Figure(synced, "ms"),
         "import_ratio": Figure(ours / theirs, "ratio"),
         "status_ratio": Figure(status / beside_status, "ratio"),
+        "rss_growth_mb_per_million": Figure(growth, "mb"),
     }
     beside = {
         "bare_step_us": Figure(measure_training_step(effort, seed), "us"),
@@ -122,6 +127,7 @@ MEANINGS = {
     "fsync_ms": "one durable line of events.jsonl",
     "import_ratio": "import gptune / import argparse, json",
     "status_ratio": "gptune status of a run of some hundred decisions / the same",
+    "rss_growth_mb_per_million": "growth of the process in a million decisions that make changes",
     "status_ms": "that status",
     "bare_step_us": "a training step of a small classifier, without gptune",
     "bare_optimizer_step_us": "that optimizer.step without the multipliers",
@@ -159,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write; gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument("--quick", action="store_true", help="under a minute (default)")
+    amount.add_argument("--quick", action="store_true", help="about a minute (default)")
     amount.add_argument("--full", action="store_true", help="more repeats: some minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--seed", type=int, default=0, help="of the metrics and proposals")

@@ -20,6 +20,7 @@ class Effort:
     lines: int  # durable lines
     imports: int  # processes of each kind
     copies: int  # snapshots of the training state
+    long: int  # decisions of a long run
     backend: str = "inductor"  # that compiles the step
 
 
