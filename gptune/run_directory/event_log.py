@@ -6,6 +6,7 @@ came after its checkpoint; it appends ``rewind``, and readers of the *effective*
 superseded lines out.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ import msgspec
 from gptune.errors import EventLogError, RunDirectoryError
 from gptune.events import ORIGIN, Envelope, Event, Line, Moment, Rewind, checksum_of, decode, encode
 from gptune.run_directory.file_system import Disk, FileSystem
-from gptune.run_directory.names import EVENTS, LOCK
+from gptune.run_directory.names import EVENTS, LOCK, RECIPE, SUMMARY
+
+# A new file that a dead owner gave no name; only an owner makes one for these.
+LEFT = re.compile(rf"\.({re.escape(SUMMARY)}|{re.escape(RECIPE)})\.[0-9]+\.[0-9a-f]{{8}}")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -59,6 +63,8 @@ class EventLog:
             self._files.make_directory(directory)
             self._lock = self._own()
             lines = self._repair()
+            if lines:
+                self._clear_away()
             self._handle = self._files.open_append(self._path)
             self._files.sync_directory(directory)
         except OSError as error:
@@ -164,6 +170,12 @@ class EventLog:
         if len(whole) < len(data):
             self._files.truncate(self._path, len(whole))
         return lines
+
+    def _clear_away(self) -> None:
+        """Remove what deaths in the middle of a replacement have left."""
+        for name in self._files.names(self.directory):
+            if LEFT.fullmatch(name):
+                self._files.remove(self.directory / name)
 
     def _write(self, line: bytes) -> None:
         assert self._handle is not None

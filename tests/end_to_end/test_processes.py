@@ -17,6 +17,7 @@ import torch
 from gptune.audit import Report, audit
 from gptune.events import Opened, Rewind
 from gptune.run_directory.event_log import effective, read_events
+from gptune.run_directory.file_system import Disk
 from gptune.run_directory.names import EVENTS, LOCK
 from gptune.run_directory.owner import owner_of
 from tests.processes import PATIENCE, Server
@@ -88,6 +89,7 @@ def check_equal(place: Path, whole: Path) -> None:
     assert all(torch.equal(one, other) for one, other in pairs)
     assert findings(audit(place / "run")) == findings(audit(whole / "run"))
     assert audit(place / "run").holds
+    assert Disk().names(place / "run") == Disk().names(whole / "run"), "a death has left something"
 
 
 def kill_at(server: Server, place: Path, number: int, chance: random.Random) -> None:

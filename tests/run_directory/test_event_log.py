@@ -724,3 +724,17 @@ def test_a_log_takes_no_more_handles_than_it_gives_back() -> None:
             with owned(Path(folder)) as log:
                 log.append(HERE, mark(0))
         assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_what_a_death_in_the_middle_of_a_replacement_left_is_cleared_away_by_the_next_owner() -> (
+    None
+):
+    disk = MemoryDisk()
+    assert EventLog(RUN, disk).append(HERE, Blocked(reasons=(Reason.PAUSED,)))
+    disk.die()
+    left = [".summary.json.77.0123abcd", ".recipe.yaml.9.ffffffff"]
+    others = [".freeze.json.77.0123abcd", ".summary.json", ".summary.json.77.0123abcd.mine", ".x"]
+    for name in (*left, *others):
+        disk.replace(RUN / name, b"half")
+    EventLog(RUN, disk).close()
+    assert disk.names(RUN) == sorted([*others, EVENTS, LOCK])
