@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         value_actuator,
         value_actuators,
     )
+    from gptune.adapters.loop import fit
     from gptune.configs import Recipe
     from gptune.core.criteria import (
         Acquisition,
@@ -55,6 +56,7 @@ _HOMES = {
     "UpperConfidenceBound": "core.criteria",
     "dropout_actuator": "actuators",
     "evolve_recipe": "recipe.evolve",
+    "fit": "adapters.loop",
     "optimizer_actuators": "actuators",
     "schedule": "actuators",
     "value_actuator": "actuators",
@@ -83,6 +85,7 @@ __all__ = [
     "__version__",
     "dropout_actuator",
     "evolve_recipe",
+    "fit",
     "optimizer_actuators",
     "schedule",
     "value_actuator",

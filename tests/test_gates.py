@@ -30,6 +30,7 @@ PUBLIC = [
     "__version__",
     "dropout_actuator",
     "evolve_recipe",
+    "fit",
     "optimizer_actuators",
     "schedule",
     "value_actuator",

@@ -1,0 +1,383 @@
+"""A reference training loop: what a plain loop with gptune looks like, ready to be called."""
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.progress import Progress, TextColumn
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+from gptune.actuators import TrainingState
+from gptune.adapters.checkpoint_file import read_checkpoint, write_checkpoint
+from gptune.errors import UsageError
+from gptune.online.tuner import Tuner
+from gptune.records import Decision
+
+LossFn = Callable[[Any, Any], Tensor]
+Precision = Literal["bf16", "fp16"]
+PRECISIONS: dict[str | None, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+EVALUATIONS = 100  # of a run, by default; at least one an epoch
+TRAIN, VALIDATION = "train/loss", "val/loss"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was known at one evaluation.
+
+    Attributes:
+        epoch: Counted from 1.
+        step: Optimizer steps so far [steps].
+        train_loss: Mean training loss since the evaluation before.
+        val_loss: Mean loss on the validation data; ``None`` without any.
+        seconds: Since the beginning, of this process [s].
+    """
+
+    epoch: int
+    step: int
+    train_loss: float
+    val_loss: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What `fit` gives back.
+
+    Attributes:
+        history: Every evaluation, those before a resume included.
+        tuner: The Tuner at work; ``None`` without one. One that `fit` made is closed.
+    """
+
+    history: tuple[Evaluation, ...]
+    tuner: Tuner | None
+
+
+@dataclass(slots=True)
+class _Run:
+    """What a run needs, and what it has done."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    loss_fn: LossFn
+    scheduler: Any
+    scaler: GradScaler
+    device: torch.device
+    precision: Precision | None
+    clip_norm: float | None
+    history: list[Evaluation] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    epoch: int = 0  # epochs that are over
+    step: int = 0
+
+    def loss(self, batch: Any) -> Tensor:
+        """Compute the loss of one batch."""
+        inputs, targets = _pair(batch)
+        with self._autocast():
+            return self.loss_fn(
+                self.model(_moved(inputs, self.device)), _moved(targets, self.device)
+            )
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=PRECISIONS[self.precision])
+
+    def update(self) -> None:
+        """Step the optimizer and the scheduler with the gradients that were accumulated."""
+        if self.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self.step += 1
+
+    def validate(self, loader: Iterable[Any]) -> float:
+        """Give the mean loss over validation data, batches weighted by their size.
+
+        However often it is called, training draws the same random numbers.
+        """
+        was_training, total, count = self.model.training, 0.0, 0
+        self.model.eval()
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            for batch in loader:
+                size = _size(batch)
+                total, count = total + float(self.loss(batch)) * size, count + size
+        self.model.train(was_training)
+        return total / count if count else math.nan
+
+    def state(self, tuner: Tuner | None) -> dict[str, Any]:
+        """Give all that is needed to go on at the beginning of the next epoch."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "chance": torch.get_rng_state(),
+            "history": [asdict(one) for one in self.history],
+            "tuner": tuner.state_dict() if tuner is not None else None,
+            "run_dir": str(tuner.run_dir) if tuner is not None and tuner.run_dir else None,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was made."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.history = [Evaluation(**one) for one in state["history"]]
+        torch.set_rng_state(state["chance"])
+
+
+def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody knows
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFn,
+    train_loader: Iterable[Any],
+    val_loader: Iterable[Any] | None = None,
+    *,
+    epochs: int,
+    tuner: bool | Tuner | Mapping[str, Any] = True,
+    scheduler: Any | None = None,
+    evaluate_every: int | None = None,
+    accumulate: int = 1,
+    clip_norm: float | None = None,
+    precision: Precision | None = None,
+    device: torch.device | str | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    progress: bool | None = None,
+) -> Fit:
+    """Train a model, tuned while it trains.
+
+    An ordinary loop: forward, backward, clip, step, schedule, evaluate. Copy it where you need
+    more; with ``tuner=False`` it is the same loop without gptune.
+
+    Args:
+        model: The model.
+        optimizer: A torch optimizer of its parameters.
+        loss_fn: ``(outputs, targets) -> loss``, a mean over the batch.
+        train_loader: Gives batches ``(inputs, targets)``, each of shape ``(n, ...)``, anew in each
+            epoch; it must have a length.
+        val_loader: The same of validation data; without any the training loss is the objective.
+        epochs: Passes over the training data [epochs].
+        tuner: ``True`` makes a `Tuner`; a mapping gives arguments for it, such as ``recipe``,
+            ``mode`` or ``run_dir``; a `Tuner` of yours is used, and left open; ``False`` tunes
+            nothing.
+        scheduler: A learning-rate scheduler, stepped once an optimizer step.
+        evaluate_every: Optimizer steps between two evaluations [steps]; by default about a hundred
+            of them a run, and at least one an epoch.
+        accumulate: Batches whose gradients make one optimizer step [batches].
+        clip_norm: Norm to which gradients are clipped.
+        precision: ``bf16`` or ``fp16`` (with a gradient scaler) under autocast; float32 by default.
+        device: Where to train; by default where the model is.
+        checkpoint: File that is written, whole or not at all, after every epoch.
+        resume: Go on from ``checkpoint`` if it is there. The result is that of an uninterrupted
+            run, if the loader draws its order from torch's global generator.
+        progress: Show a bar; by default if somebody watches.
+
+    Returns:
+        The evaluations, and the Tuner.
+
+    Raises:
+        UsageError: Naming the argument that is wrong.
+
+    Example:
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> x = torch.randn(64, 3); data = TensorDataset(x, x.sum(1, keepdim=True))
+        >>> model = nn.Linear(3, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> done = fit(model, optimizer, nn.functional.mse_loss, DataLoader(data, 16), epochs=3,
+        ...            tuner=False)
+        >>> done.history[-1].step
+        12
+    """
+    per_epoch = _check(train_loader, epochs, accumulate, (evaluate_every, precision))
+    total = per_epoch * epochs
+    every = evaluate_every or max(1, min(per_epoch, total // EVALUATIONS))
+    place = torch.device(device) if device is not None else next(model.parameters()).device
+    model.to(place)
+    scaler = GradScaler(place.type, enabled=precision == "fp16")
+    run = _Run(model, optimizer, loss_fn, scheduler, scaler, place, precision, clip_norm)
+    file = Path(checkpoint) if checkpoint is not None else None
+    saved = read_checkpoint(file) if resume else None
+    with contextlib.ExitStack() as stack:
+        made = _make_tuner(run, val_loader, given=tuner, total=total, saved=saved)
+        if made is not None and made is not tuner:
+            stack.enter_context(made)
+        if saved is not None:
+            run.load(saved)
+            if made is not None and saved["tuner"] is not None:
+                made.load_state_dict(saved["tuner"])
+        bar = stack.enter_context(_bar(total, wanted=progress))
+        _train(run, made, (train_loader, val_loader), (epochs, every, accumulate, file, bar))
+    return Fit(tuple(run.history), made)
+
+
+def _train(
+    run: _Run,
+    tuner: Tuner | None,
+    loaders: tuple[Iterable[Any], Iterable[Any] | None],
+    plan: tuple[int, int, int, Path | None, Progress],
+) -> None:
+    train_loader, val_loader = loaders
+    epochs, every, accumulate, file, bar = plan
+    begin = time.monotonic()
+    run.model.train()
+    for epoch in range(run.epoch + 1, epochs + 1):
+        batches = train_loader if tuner is None else tuner.batches(train_loader)
+        for loss in _steps(run, batches, accumulate):
+            if tuner is not None:
+                tuner.step(loss)
+            run.losses.append(loss)
+            if run.step % every == 0 or _is_last(run, train_loader, accumulate):
+                value = None if val_loader is None else run.validate(val_loader)
+                mean = float(torch.stack(run.losses).mean())
+                run.losses.clear()
+                seconds = time.monotonic() - begin
+                run.history.append(Evaluation(epoch, run.step, mean, value, seconds))
+                decision = _report(tuner, mean, value)
+                _show(bar, run.history[-1], decision)
+        run.epoch = epoch
+        if file is not None:
+            write_checkpoint(file, run.state(tuner))
+
+
+def _steps(run: _Run, batches: Iterable[Any], accumulate: int) -> Iterator[Tensor]:
+    """Take an optimizer step every so many batches; yields the mean loss of each."""
+    losses: list[Tensor] = []
+    for batch in batches:
+        loss = run.loss(batch)
+        run.scaler.scale(loss / accumulate).backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+        if len(losses) == accumulate:
+            run.update()
+            yield torch.stack(losses).mean()
+            losses = []
+    if losses:  # what is left of an epoch makes a smaller step
+        run.update()
+        yield torch.stack(losses).mean()
+
+
+def _is_last(run: _Run, loader: Iterable[Any], accumulate: int) -> bool:
+    return run.step % _steps_of(loader, accumulate) == 0
+
+
+def _report(tuner: Tuner | None, train: float, validation: float | None) -> Decision | None:
+    if tuner is None:
+        return None
+    metrics = {TRAIN: train, **({} if validation is None else {VALIDATION: validation})}
+    return tuner.report(metrics)
+
+
+def _make_tuner(
+    run: _Run,
+    val_loader: Iterable[Any] | None,
+    *,
+    given: bool | Tuner | Mapping[str, Any],
+    total: int,
+    saved: Mapping[str, Any] | None,
+) -> Tuner | None:
+    """Make the Tuner that was asked for; on a resume, over the run directory that it had."""
+    if isinstance(given, Tuner):
+        return given
+    if given is False:
+        return None
+    chosen: dict[str, Any] = {} if given is True else dict(given)
+    if val_loader is not None:
+        chosen.setdefault("evaluate", lambda: run.validate(val_loader))
+    elif "recipe" not in chosen:
+        chosen.setdefault("objective", TRAIN)
+    if run.scaler.is_enabled():
+        state = TrainingState(run.model, run.optimizer, scaler=run.scaler)
+        chosen.setdefault("training_state", state)
+    if saved is not None and saved["run_dir"] is not None:
+        chosen = {"run_dir": saved["run_dir"], **chosen, "resume": True}
+    defaults = {"model": run.model, "scheduler": run.scheduler, "total_steps": total}
+    return Tuner(run.optimizer, **{**defaults, **chosen})
+
+
+def _check(
+    loader: Iterable[Any], epochs: int, accumulate: int, chosen: tuple[int | None, str | None]
+) -> int:
+    """Check what can be checked before anything is done; gives the steps of an epoch.
+
+    Raises:
+        UsageError: Naming the argument.
+    """
+    every, precision = chosen
+    counts = {"epochs": epochs, "accumulate": accumulate, "evaluate_every": every or 1}
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise UsageError(f"fit: {name} must be a whole number >= 1, got {count!r}")
+    if precision is not None and precision not in PRECISIONS:
+        raise UsageError(f"fit: precision must be 'bf16', 'fp16' or None, got {precision!r}")
+    if not isinstance(loader, Sized) or isinstance(loader, Iterator):
+        raise UsageError(
+            "fit: train_loader must have a length and begin anew in each epoch, got "
+            f"{type(loader).__name__}; pass a DataLoader, or write a loop of your own around Tuner"
+        )
+    if len(loader) == 0:
+        raise UsageError("fit: train_loader is empty; it must give at least one batch")
+    return _steps_of(loader, accumulate)
+
+
+def _steps_of(loader: Iterable[Any], accumulate: int) -> int:
+    return math.ceil(len(loader) / accumulate)  # type: ignore[arg-type]
+
+
+def _pair(batch: Any) -> tuple[Any, Any]:
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        return batch[0], batch[1]
+    raise UsageError(
+        f"fit: a batch must be a pair (inputs, targets), got {type(batch).__name__}; give the "
+        "loader a collate_fn that makes pairs, or write a loop of your own around Tuner"
+    )
+
+
+def _size(batch: Any) -> int:
+    targets = _pair(batch)[1]
+    return len(targets) if isinstance(targets, Sized) else 1
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Move the tensors of a batch, also those in lists, tuples and mappings."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, Mapping):
+        return {name: _moved(one, device) for name, one in value.items()}
+    if not isinstance(value, tuple | list):
+        return value
+    parts = [_moved(one, device) for one in value]
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+
+
+@contextlib.contextmanager
+def _bar(total: int, *, wanted: bool | None) -> Iterator[Progress]:
+    shown = sys.stderr.isatty() if wanted is None else wanted
+    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[said]}"))
+    with Progress(*columns, disable=not shown, transient=False) as bar:
+        bar.add_task("training", total=total, said="")
+        yield bar
+
+
+def _show(bar: Progress, made: Evaluation, decision: Decision | None) -> None:
+    value = "" if made.val_loss is None else f"  validation {made.val_loss:.4g}"
+    verdict = "" if decision is None else f"  {decision.verdict.value}"
+    said = f"epoch {made.epoch}  training {made.train_loss:.4g}{value}{verdict}"
+    bar.update(bar.task_ids[0], completed=made.step, said=said)
