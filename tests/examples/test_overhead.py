@@ -22,7 +22,9 @@ from examples.benchmarks.overhead.measures import (
     open_segment,
     time_processes,
 )
+from examples.benchmarks.overhead.memory import measure_growth
 from examples.benchmarks.overhead.snapshots import make_state
+from gptune.records import Action, Decision
 from gptune.run_directory.summary_file import read_summary
 
 TINY = Effort(
@@ -40,6 +42,7 @@ FIGURES = [
     "fsync_ms",
     "import_ratio",
     "status_ratio",
+    "rss_growth_mb_per_million",
 ]
 
 
@@ -89,10 +92,17 @@ def test_every_figure_is_there_and_positive(report: Report) -> None:
     assert "bare_step_us" in report.beside
     for name, figure in {**report.figures, **report.beside}.items():
         assert math.isfinite(figure.value), name
-        assert figure.value > 0 or name.startswith("extra_graphs"), name
+        assert figure.value > 0 or name.startswith(("extra_graphs", "rss_growth")), name
         assert figure.better == "lower"
         assert name.endswith(f"_{figure.unit}") or name.startswith("extra_graphs"), name
         assert name in MEANINGS
+
+
+def test_a_long_run_that_did_nothing_is_no_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Decision(number=1, step=1, verdict=Action.OBSERVED)
+    monkeypatch.setattr("gptune.Tuner.report", lambda *_: made)
+    with pytest.raises(RuntimeError, match="only 0 of 200 decisions made a change"):
+        measure_growth(TINY, 0)
 
 
 def test_what_is_written_has_the_form_that_all_benchmarks_share(report: Report) -> None:

@@ -91,7 +91,7 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
         "fsync_ms": Figure(synced, "ms"),
         "import_ratio": Figure(ours / theirs, "ratio"),
         "status_ratio": Figure(status / beside_status, "ratio"),
-        "rss_growth_mb_per_million": Figure(growth, "mb"),
+        "rss_growth_mb_per_million": Figure(growth, "mb_per_million"),
     }
     beside = {
         "bare_step_us": Figure(measure_training_step(effort, seed), "us"),
