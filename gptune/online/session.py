@@ -321,6 +321,10 @@ class Session:
         if read.kernel.log_failed and log.seq > 1:
             log.rewind(0, moment)
         carry_over(log, replace(self.base, knobs=read.knobs), moment, (kernel.point, read.seed))
+        if kernel.safety.paused:
+            until = kernel.safety.paused_until
+            wait = None if until is None else until - kernel.decision
+            log.append(moment, Paused(decisions=wait, reasons=(Reason.RESUMED,)))
         if kernel.mode is not self.state.mode:
             by = self.state.mode
             log.append(moment, ModeChanged(old=by, new=kernel.mode, by="resume"))

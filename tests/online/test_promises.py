@@ -57,6 +57,14 @@ ORDERS = st.one_of(
             ),
         ),
     ),
+    st.tuples(
+        st.just("apply"),
+        st.builds(
+            lambda family, move: {"moves": {family: move}},
+            st.sampled_from(FAMILIES),
+            st.floats(LOW / 5, HIGH * 5) | st.sampled_from([LOW / 2, HIGH * 2]),
+        ),
+    ),
     st.tuples(st.just("set"), st.sampled_from([{"changes": one} for one in BRAKES])),
     st.tuples(
         st.just("set"),
