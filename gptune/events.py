@@ -32,21 +32,29 @@ class Raw(msgspec.Struct, frozen=True):
 
 
 class KnobReading(msgspec.Struct, frozen=True):
-    """Where a knob stands: its move, the schedule's value, and what was really used last.
-
-    ``lost`` says why it does not act any more, if so: its hooks have not fired since the last
-    decision, or something else has written its value.
-    """
+    """Where a knob stands: its move, the schedule's value, and what was really used last."""
 
     move: Scalar
     scheduled: Scalar | None = None
     effective: Scalar | None = None
-    lost: Reason | None = None
+    lost: Reason | None = None  # why it does not act: no hook fired, or its value was overwritten
+
+
+class Carried(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run stood at a checkpoint that this log knows nothing of; its moves follow."""
+
+    mode: str
+    overrides: dict[str, Scalar | None] = {}
+    rejects: int = 0
+    paused: bool = False
+    paused_until: int | None = None
+    quarantined: tuple[str, ...] = ()
+    pinned: tuple[str, ...] = ()
 
 
 # Spelled out below once a kind: frozen, keyword-only, told apart by ``kind``.
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="opened"):
-    """A process took the run directory."""
+    """A process took the run directory; ``carried`` is what came with another log's checkpoint."""
 
     recipe: dict[str, Any]
     seed: int
@@ -54,6 +62,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="o
     resumed: bool
     versions: dict[str, str]
     total_steps: int | None = None
+    carried: Carried | None = None
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="observed"):
@@ -139,16 +148,12 @@ class RollbackFailed(
 
 
 class Abandoned(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="abandoned"):
-    """A change ended without being undone.
-
-    By ``rollback_on_reject: false``, or because something else had written the value; what was
-    undone of a joint change stands under ``undone``.
-    """
+    """A change ended and stays: that was chosen, or something else had written over it in part."""
 
     id: str
     changes: tuple[Change, ...]
     reasons: tuple[Reason, ...]
-    undone: tuple[Change, ...] = ()
+    undone: tuple[Change, ...] = ()  # of a joint change
 
 
 class Blocked(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="blocked"):
