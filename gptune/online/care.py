@@ -17,7 +17,7 @@ from gptune.online.calibrating import Calibrator, obstacle, rate_of
 from gptune.online.decision import Seen
 from gptune.online.evaluation import evaluate_mean
 from gptune.online.experience import best_rate
-from gptune.online.look_ahead import SAVED, Bench, Looking
+from gptune.online.look_ahead import LOADED, SAVED, Bench, Looking
 from gptune.online.metrics import read_metric
 from gptune.online.rescue import EVERY, Rescue
 from gptune.online.session import Session
@@ -127,9 +127,9 @@ class Care:
             self._looking.rest()
 
     def interrupt(self, why: str) -> None:
-        """End a look ahead, and put back what it started from."""
+        """End a look ahead, and put back what it started from, but not over a loaded state."""
         if self._looking is not None:
-            self._looking.abort(why)
+            self._looking.abort(why, puts_back=why != LOADED)
             if why == SAVED:
                 self.watch()
             self._collect()

@@ -16,6 +16,16 @@ Space = Mapping[str, tuple[float, float] | Parameter]
 DIRECTIONS = {"minimize": "min", "maximize": "max", "min": "min", "max": "max"}
 
 
+WIDTH = {  # what a mode may do, compared with others
+    Mode.OFF: 0,
+    Mode.OBSERVE: 1,
+    Mode.SUGGEST: 2,
+    Mode.GUARD: 3,
+    Mode.ACTIVE: 4,
+    Mode.REPLAY: 4,
+}
+
+
 def make_recipe(
     recipe: Recipe | Mapping[str, Any] | str | Path | None,
     shorthands: Mapping[str, Any],

@@ -19,6 +19,7 @@ from gptune.records import Float, Point, Reason
 
 SLOTS = ("origin", "ahead")
 SAVED = "the state was saved meanwhile"
+LOADED = "another state was loaded"
 UNPAIRED = "the batches did not fit into what is recorded, so arms were trained on different ones"
 
 Finish = Callable[[Found | None, str], None]  # told what was found, and why nothing or less was
@@ -138,8 +139,10 @@ class Looking:
         else:
             self._go_on(Taken(reading.value, self._probe.alignment, self._tried))
 
-    def abort(self, why: str) -> None:
-        """End the program, and put back what it started from."""
+    def abort(self, why: str, *, puts_back: bool = True) -> None:
+        """End the program, and put back what it started from; or the rate alone."""
+        if not puts_back:
+            self._positions = {}
         if self._program is not None:
             self._end(None, why)
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import msgspec
 import torch
+from msgspec.structs import replace
 
 from gptune.configs import Recipe, text
 from gptune.errors import RecipeError, RunDirectoryError
-from gptune.events import Accepted, Applied, Intent, Line, Moment, Opened, Proposed
+from gptune.events import Accepted, Applied, Carried, Intent, Line, Moment, Opened, Proposed
 from gptune.online.clock import Clock
-from gptune.online.decision import KernelConfig, start_point
-from gptune.records import Change, Point, Reason
+from gptune.online.decision import KernelConfig, KernelState, start_point
+from gptune.records import Change, Reason
 from gptune.run_directory.event_log import EventLog, read_events
 from gptune.run_directory.file_system import FileSystem
 from gptune.run_directory.names import DEFAULT_RUNS, EVENTS, RECIPE, RUNS
@@ -80,23 +81,32 @@ def announce(log: EventLog, config: KernelConfig, moment: Moment, *, seed: int) 
 
 
 def carry_over(
-    log: EventLog, config: KernelConfig, moment: Moment, carried: tuple[Point, int]
+    log: EventLog, config: KernelConfig, state: KernelState, moment: Moment, *, seed: int
 ) -> None:
-    """Write down where the knobs stand that a checkpoint of another run directory has moved.
+    """Write down where a run stands that comes from a checkpoint which this log knows nothing of.
 
     Args:
-        log: The log of this directory, which knows nothing of it.
-        config: The recipe, and the knobs as they were saved.
+        log: The log of this directory.
+        config: The recipe as given, and the knobs as they were saved.
+        state: What the kernel remembers.
         moment: When the checkpoint was made.
-        carried: The moves in force then, and the seed.
+        seed: Of all chance.
     """
-    point, seed = carried
-    log.append(moment, opened(config, seed, resumed=True))
-    start = start_point(config)
+    safety, point, start = state.safety, state.point, start_point(config)
+    carried = Carried(
+        mode=state.mode.value,
+        overrides=state.overrides,
+        rejects=safety.rejects,
+        paused=safety.paused,
+        paused_until=safety.paused_until,
+        quarantined=safety.quarantined,
+        pinned=safety.pinned,
+    )
+    log.append(moment, replace(opened(config, seed, resumed=True), carried=carried))
     changes = tuple(Change(f, start[f], move) for f, move in point.items() if move != start[f])
     if changes:
         names = "+".join(change.family for change in changes)
-        ident = f"{moment.decision}:{names}@resumed"
+        ident = f"{moment.decision}:{names}@resumed-{log.seq}"
         values = {
             change.family: config.knobs[change.family].native(change.new) for change in changes
         }

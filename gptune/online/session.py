@@ -10,11 +10,12 @@ from gptune.configs.overrides import override
 from gptune.core.proposer import Proposer
 from gptune.errors import GptuneError
 from gptune.events import Blocked, Closed, KnobReading, ModeChanged, Moment, Paused
-from gptune.online import setup
+from gptune.online import collective, setup
 from gptune.online.asking import consult
 from gptune.online.bulletin import Bulletin
 from gptune.online.checkpoint import Checkpoint, Mark, belongs, put_values
-from gptune.online.collective import Ranks
+from gptune.online.choices import WIDTH
+from gptune.online.collective import Alone, Ranks, Word
 from gptune.online.decision import (
     Hand,
     KernelConfig,
@@ -32,6 +33,7 @@ from gptune.online.decision import (
 )
 from gptune.online.desk import Desk
 from gptune.online.foreign import Answer, foreign_call
+from gptune.online.look_ahead import LOADED
 from gptune.online.notices import Notices
 from gptune.online.opening import announce, carry_over, keep_recipe, opened, read_past
 from gptune.online.replay import Score, live_faults, news
@@ -42,19 +44,6 @@ from gptune.run_directory.event_log import EventLog
 from gptune.run_directory.file_system import FileSystem
 
 POLL = 64  # steps between two looks for commands, beside those at decisions [steps]
-
-WIDTH = {
-    Mode.OFF: 0,
-    Mode.OBSERVE: 1,
-    Mode.SUGGEST: 2,
-    Mode.GUARD: 3,
-    Mode.ACTIVE: 4,
-    Mode.REPLAY: 4,
-}
-
-
-def _nothing_runs(why: str) -> None:
-    """Do nothing: no look ahead is at work."""
 
 
 MakeProposer = Callable[[KernelConfig, int], Proposer | None]
@@ -91,11 +80,14 @@ class Session:
         self.caught: list[Exception] = []
         self.trial: Callable[[], Point] = dict  # moves that a look ahead has in force
         self.symptom: Reason | None = None  # what the guard saw at the last decision
-        self.interrupt: Callable[[str], None] = _nothing_runs
+        self.interrupt: Callable[[str], None] = lambda why: None  # no look ahead is at work
+        self.ranks: Ranks = Alone()
+        self.parted = False  # from other ranks: what is done here is not done there
         self._make_proposer = make_proposer
         self.files = files
         self._proposer = make_proposer(config, seed)
         self._saved: dict[str, Saved] = {}
+        self._loaded: Checkpoint | None = None
         self._watch = Watch(self.say)
         self.desk: Desk | None = None
         self._bulletin: Bulletin | None = None
@@ -109,12 +101,15 @@ class Session:
             self._bulletin = Bulletin(self.files, log.directory, past, self.say)
             log.listen = self._bulletin.hear
             announce(log, self.config, self.now(), seed=self.seed)
+            if self._loaded is not None:  # in mode off, before there was a log
+                belongs(log, self._loaded.log)
+                self._carry_over(log)
             setup.attach(self.hands, Mode.ACTIVE)
         except GptuneError:
             foreign_call(lambda: setup.attach(self.hands, Mode.OFF))
             log.close()
             raise
-        self.log, self.waits_for_state = log, log.was_used
+        self.log, self.waits_for_state = log, log.was_used and self._loaded is None
         self.desk = Desk(self.files, log.directory, past, self.say)
         complaint = keep_recipe(log, self.files, self.base.recipe)
         if complaint:
@@ -147,6 +142,9 @@ class Session:
         """Change the mode; leaving active puts an unjudged change back first."""
         old, outcome = self.state.mode, Outcome()
         if self.closed or new is old:
+            return outcome
+        if self.parted and WIDTH[new] > WIDTH[Mode.OBSERVE]:
+            self.say(f"mode {new.value}: not without the other processes; restart all of them")
             return outcome
         self.interrupt(f"the mode was changed to {new.value}")
         if old is Mode.ACTIVE:
@@ -184,22 +182,51 @@ class Session:
 
     # decisions --------------------------------------------------------------------------------
 
-    def decide(self, seen: Seen, ranks: Ranks) -> Decision:
+    def decide(self, mine: Seen) -> Decision:
         """Make one decision of what was seen, and carry it out, on all ranks alike.
 
-        Where they differ afterwards, each puts back what is open, and tuning stops.
+        Where they differ, or cannot be reached, each puts back what is open, and tuning stops.
         """
-        planned = foreign_call(lambda: plan(self.config, self.state, seen, self._propose))
-        if planned.value is None:
-            return self._stop(planned)
-        self.state, made = ranks.first(planned.value)
+        joined = foreign_call(lambda: collective.join(self.ranks, mine))
+        if joined.value is None:
+            return self._part(joined)
+        seen = joined.value
+        planned = self._plan(seen)
+        told = foreign_call(lambda: collective.first(self.ranks, Word.of(planned)))
+        if told.value is None:
+            return self._part(told)
+        if told.value.state is None or told.value.plan is None:
+            return self._stop(told.value.failure, planned.error)
+        self.state, made = told.value.state, told.value.plan
         self.symptom = made.draft.symptom
         decision = describe(made, self._carry_out(made), seen.objective)
-        if not ranks.agree(self._stand):
-            self.say("tuning stops: the processes that train this model differ in its knobs")
-            self.resolve(Reason.RANKS_DIFFER)
-            self.set_mode(Mode.OBSERVE, by="ranks")
+        agreed = foreign_call(lambda: collective.agree(self.ranks, self._stand()))
+        if not agreed.value:
+            self._part(agreed)
         return decision
+
+    def decline(self) -> None:
+        """Take no part in a decision that other ranks may make."""
+        gone = foreign_call(lambda: collective.decline(self.ranks))
+        if gone.error is not None:
+            self._part(gone)
+
+    def _plan(self, seen: Seen) -> Answer[tuple[KernelState, Plan]]:
+        """Plan, on rank 0; the others do what it says."""
+        if self.ranks.number:
+            return Answer()
+        return foreign_call(lambda: plan(self.config, self.state, seen, self._propose))
+
+    def _part(self, why: Answer[Any]) -> Decision:
+        """Go on alone, with what is open put back, and tune no more: ranks must not differ."""
+        said = why.message or "they differ in its knobs"
+        self.say(f"tuning stops in the processes that train one model: {said}")
+        self.caught.extend([] if why.error is None else [why.error])
+        self.ranks, self.parted = Alone(), True
+        self.resolve(Reason.RANKS_DIFFER)
+        if WIDTH[self.state.mode] > WIDTH[Mode.OBSERVE]:
+            self.set_mode(Mode.OBSERVE, by="ranks")
+        return self._blocked(Reason.RANKS_DIFFER)
 
     def _stand(self) -> str:
         """Say where everything stands that must be equal on all ranks."""
@@ -264,14 +291,13 @@ class Session:
     def checkpoint(self) -> Checkpoint:
         """Give all that is needed to go on; the log as it is now outlives it, on any disk."""
         log = self.log
-        if log is not None:
-            log.sync()
+        failed = self.state.log_failed or not (log is None or log.sync())
         return Checkpoint(
             seed=self.seed,
             steps=self.steps,
             recipe=self.base.recipe.to_dict(),
             knobs=self.config.knobs,
-            kernel=self.state,
+            kernel=replace(self.state, log_failed=failed),
             proposer=self._proposer.state if self._proposer else None,
             total_steps=self.config.total_steps,
             log=Mark(seq=log.seq, checksum=log.checksum) if log else None,
@@ -291,13 +317,16 @@ class Session:
             # Not the log that the open change was written to: it may not come into force here.
             kernel, _ = leave(self.base, kernel, read.steps, Reason.LEFT_ACTIVE)
         hands = {f: Hand(h.actuator, read.knobs[f]) for f, h in self.hands.items()}
+        self.interrupt(LOADED)
         self._saved = put_values(kernel, hands)
-        if log is not None:
-            self._write_resumption(log, read, kernel, goes_on=goes_on)
         self.hands = hands
         self.base = replace(self.base, knobs=read.knobs)
-        self.adopt(replace(kernel, mode=Mode.OFF if own is Mode.OFF else kernel.mode))
-        self.steps, self.seed = read.steps, read.seed
+        self.adopt(kernel)
+        self.steps, self.seed, self._loaded = read.steps, read.seed, read
+        if goes_on and log is not None and read.log is not None:
+            log.rewind(read.log.seq, self.now())
+        elif log is not None:
+            self._carry_over(log)
         setup.attach(self.hands, self.state.mode)  # a checkpoint of mode off has no hooks
         self._proposer = self._make_proposer(self.config, self.seed)
         if self._proposer is not None and read.proposer is not None:
@@ -305,29 +334,14 @@ class Session:
         self._watch.start(self.hands, self.steps)
         self.score.due(self.steps)  # made already
         self.waits_for_state = False
-        theirs = self.state.mode
-        replays = own is Mode.REPLAY and theirs is Mode.ACTIVE
-        if WIDTH[own] < WIDTH[theirs] or replays:
+        replays = own is Mode.REPLAY and self.state.mode is Mode.ACTIVE
+        if WIDTH[own] < WIDTH[self.state.mode] or replays:
             self.set_mode(own)  # neither what was asked for nor what an operator chose is widened
 
-    def _write_resumption(
-        self, log: EventLog, read: Checkpoint, kernel: KernelState, *, goes_on: bool
-    ) -> None:
-        """Supersede what came after the checkpoint; a log with a gap before it, as a whole."""
-        moment = self.base.moment(kernel.decision, read.steps)
-        if goes_on and read.log is not None:
-            log.rewind(read.log.seq, moment)
-            return
-        if read.kernel.log_failed and log.seq > 1:
-            log.rewind(0, moment)
-        carry_over(log, replace(self.base, knobs=read.knobs), moment, (kernel.point, read.seed))
-        if kernel.safety.paused:
-            until = kernel.safety.paused_until
-            wait = None if until is None else until - kernel.decision
-            log.append(moment, Paused(decisions=wait, reasons=(Reason.RESUMED,)))
-        if kernel.mode is not self.state.mode:
-            by = self.state.mode
-            log.append(moment, ModeChanged(old=by, new=kernel.mode, by="resume"))
+    def _carry_over(self, log: EventLog) -> None:
+        """Begin a log anew with where the run stands; what it held does not count."""
+        log.rewind(0, self.now())
+        carry_over(log, self.base, self.state, self.now(), seed=self.seed)
 
     # inside -----------------------------------------------------------------------------------
 
@@ -373,10 +387,13 @@ class Session:
             self.say(message)
         return done.outcome
 
-    def _stop(self, failure: Answer[Any]) -> Decision:
+    def _stop(self, why: str, error: Exception | None) -> Decision:
         """Stop tuning on account of gptune's own failure; training goes on."""
-        self.say(f"tuning stops for a failure of its own: {failure.message}")
-        self.caught.extend([] if failure.error is None else [failure.error])
+        self.say(f"tuning stops for a failure of its own: {why}")
+        self.caught.extend([] if error is None else [error])
         self.set_mode(Mode.OBSERVE)
-        at, why = self.now(), (Reason.KERNEL_FAILED,)
-        return Decision(number=at.decision, step=at.step, verdict=Action.BLOCKED, reasons=why)
+        return self._blocked(Reason.KERNEL_FAILED)
+
+    def _blocked(self, why: Reason) -> Decision:
+        at = self.now()
+        return Decision(number=at.decision, step=at.step, verdict=Action.BLOCKED, reasons=(why,))

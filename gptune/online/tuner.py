@@ -112,7 +112,7 @@ class Tuner:
         criterion = choices.choose_acquisition(acquisition)
         choices.check_counts(total_steps, seed)
         self._sight = Sight(made.objective, evaluate, model)
-        self._scheduler, self._ranks = scheduler, ranks or Alone()
+        self._scheduler = scheduler
         actuators = setup.list_actuators(optimizer, scheduler)
         hands = setup.make_hands(made, actuators, space or {})
         knobs = {family: hand.knob for family, hand in hands.items()}
@@ -126,7 +126,7 @@ class Tuner:
             return setup.make_proposer(config, criterion, randomness or Seeded(seed), prior)
 
         self._session = Session(config, hands, seed=seed, make_proposer=make_proposer, files=files)
-        self._session.score = Score(movements)
+        self._session.score, self._session.ranks = Score(movements), ranks or Alone()
         self._service = Service(self._session)
         self._batches = Batches()
         given = Given(
@@ -235,6 +235,7 @@ class Tuner:
             raise refusal("report", closed=session.closed)
         self._sight.check(metrics)
         if self.mode is Mode.OFF:
+            session.decline()
             return Decision(number=0, step=self.steps, verdict=Action.OBSERVED)
         begin = self._clock.elapsed()
         self._service.serve()
@@ -242,7 +243,7 @@ class Tuner:
         seen = self._care.sees(look(self._sight, session.read_knobs(), (metrics, session.steps)))
         if seen.objective.fault is Reason.MISSING:
             session.say(absence(self._sight.objective.primary, metrics))
-        decision = self._care.after(session.decide(seen, self._ranks))
+        decision = self._care.after(session.decide(seen))
         session.publish()
         self._plan_look()
         session.answer_for_failures()

@@ -8,6 +8,7 @@ superseded lines out.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,8 @@ class EventLog:
         """Remove what deaths in the middle of a replacement have left."""
         for name in self._files.names(self.directory):
             if LEFT.fullmatch(name):
-                self._files.remove(self.directory / name)
+                with suppress(OSError):  # it is in nobody's way
+                    self._files.remove(self.directory / name)
 
     def _write(self, line: bytes) -> None:
         assert self._handle is not None

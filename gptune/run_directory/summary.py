@@ -284,10 +284,14 @@ def _count(tally: Tally, accepted: Change | None, scale: str) -> Tally:
 
 
 def _open(summary: Summary, event: Opened) -> Summary:
-    """A process began, or a knob was added; only the first one sets the mode."""
+    """A process began, or a knob was added; the first one, or what it carried, sets the mode."""
     objective = event.recipe.get("objective", {})
     knobs = event.knobs.items()
     starts = {f: NEUTRAL.get(knob["mutation"]["mode"], knob["base"]) for f, knob in knobs}
+    carried = event.carried
+    if carried is not None:
+        held = {n: getattr(carried, n) for n in carried.__struct_fields__ if n != "overrides"}
+        summary = replace(summary, **held)
     return replace(
         summary,
         mode=summary.mode or str(event.recipe.get("mode", "")),
