@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from gptune.audit.account import Account, advance
-from gptune.audit.chain import Chain, Entry, counting, plain, read_chain
+from gptune.audit.chain import FAULTS, Chain, Entry, counting, plain, read_chain
 from gptune.audit.promises import PROMISES, Promise
 from gptune.errors import RunDirectoryError
 
 EVENTS, SUMMARY = "events.jsonl", "summary.json"
+LARGEST_LOG, LARGEST_SUMMARY = 4 * 2**30, 64 * 2**20  # [bytes]; a run writes far less
 
 __all__ = ["Break", "Finding", "Report", "audit", "audit_data"]
 
@@ -100,8 +101,10 @@ def audit(directory: str | Path) -> Report:
     """
     place = Path(directory)
     try:
-        data = _read(place / EVENTS)
-        summary = _read(place / SUMMARY) if os.path.lexists(place / SUMMARY) else None
+        # The summary first: of a run that goes on, the log then knows all that it knows.
+        there = os.path.lexists(place / SUMMARY)
+        summary = _read(place / SUMMARY, LARGEST_SUMMARY) if there else None
+        data = _read(place / EVENTS, LARGEST_LOG)
     except OSError as error:
         raise RunDirectoryError(
             f"run directory {str(place)!r}: its log or summary cannot be read ({error}); name "
@@ -110,7 +113,7 @@ def audit(directory: str | Path) -> Report:
     return audit_data(data, summary)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int) -> bytes:
     """Read a plain file: a link could lead anywhere, a pipe could be waited for in vain."""
     if path.is_symlink():
         raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path))
@@ -119,7 +122,10 @@ def _read(path: Path) -> bytes:
         os.close(handle)
         raise OSError(errno.EINVAL, "is not a file", str(path))
     with os.fdopen(handle, "rb") as file:
-        return file.read()
+        about = os.fstat(handle)
+        if about.st_size > most:
+            raise OSError(errno.EFBIG, f"is larger than {most} bytes", str(path))
+        return file.read(about.st_size)
 
 
 def audit_data(data: bytes, summary: bytes | None = None) -> Report:
@@ -156,7 +162,7 @@ def _complaints(promise: Promise, account: Account, entry: Entry) -> Iterator[Br
     try:
         for what in promise.rule(account, entry):
             yield Break(entry.number, what)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except FAULTS as error:
         yield Break(entry.number, f"{entry.kind} lacks what the rule looks at ({error!r})")
 
 
@@ -164,7 +170,7 @@ def _take(account: Account, entry: Entry) -> tuple[Account, str]:
     """Take a line into account; says what is wrong if that cannot be done."""
     try:
         return advance(account, entry), ""
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except FAULTS as error:
         return replace(account, last=entry.kind), f"{entry.kind or 'a line'} lacks {error}"
 
 
@@ -189,7 +195,7 @@ def _summarized(chain: Chain, summary: bytes | None) -> Finding:
         last = counting(knew)[-1]
         whats = [] if known <= len(chain.entries) else [f"knows of {known} lines"]
         whats += _differences(told, account, last)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+    except FAULTS as error:
         whats = [f"is no summary ({error!r})"]
     return Finding("summary", says, 1, tuple(Break(0, what) for what in whats))
 

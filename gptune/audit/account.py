@@ -4,7 +4,7 @@ It restates what gptune remembers while it tunes, and shares no code with it.
 """
 
 import copy
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -109,8 +109,9 @@ def moves_of(entry: Entry) -> Moves:
 
 def is_finite(value: object) -> bool:
     """Say whether a value is one finite number."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # a whole number may be larger than any real one
 
 
 def advance(account: Account, entry: Entry) -> Account:
@@ -125,20 +126,36 @@ def advance(account: Account, entry: Entry) -> Account:
 
 
 def _opened(account: Account, entry: Entry) -> Account:
-    knobs, recipe = entry.body["knobs"], entry.body["recipe"]
+    knobs, recipe, carried = entry.body["knobs"], entry.body["recipe"], entry.body.get("carried")
+    if entry.body["resumed"] and carried is None and account.knobs:
+        return account  # it waits for a checkpoint, and guesses ranges until then
     starts = {
         f: NEUTRAL.get(k["mutation"].get("mode", "mult"), k["base"]) for f, k in knobs.items()
     }
-    return replace(
+    account = replace(
         account,
         recipe=recipe if not account.recipe else account.recipe,
         knobs={**account.knobs, **knobs},
         point={**starts, **account.point},
         mode=account.mode or recipe["mode"],
         total=entry.body.get("total_steps"),
-        # A run that goes on from another directory's checkpoint has decided before.
-        decision=max(account.decision, entry.decision if entry.body["resumed"] else 0),
-        carried=bool(entry.body["resumed"]),
+    )
+    return account if carried is None else _carried(account, entry, carried)
+
+
+def _carried(account: Account, entry: Entry, held: Mapping[str, Any]) -> Account:
+    """Take over where a run stood that goes on from the checkpoint of another log."""
+    return replace(
+        account,
+        recipe=_set(account.recipe, held["overrides"]),
+        mode=str(held["mode"]),
+        decision=entry.decision,
+        rejects=int(held["rejects"]),
+        paused=bool(held["paused"]),
+        until=held["paused_until"],
+        quarantined=frozenset(held["quarantined"]),
+        pinned=frozenset(held["pinned"]),
+        carried=True,
     )
 
 

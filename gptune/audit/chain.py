@@ -5,11 +5,16 @@ Nothing here is shared with what wrote the log: the text itself is hashed, and r
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 DEEPEST, LONGEST = 64, 16 * 2**20  # of a line: [levels], [bytes]
+FAULTS = (  # what looking at a line may raise that holds something else than it must
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError),
+    *(ArithmeticError, RecursionError),
+)
 MARK = b',"wall":'  # what follows it, times and names, may differ between two equal runs
 
 
@@ -65,7 +70,9 @@ def read_chain(data: bytes) -> Chain:
         entry, checksum, why = _read(number, line, previous)
         entries.append(entry)
         breaks.extend((number, what) for what in [*why, *_misplaced(entry, generation)])
-        previous, generation = checksum, entry.body.get("generation", generation)
+        previous = checksum
+        told = entry.body.get("generation")
+        generation = told if isinstance(told, int) else generation
     return Chain(tuple(entries), tuple(breaks), len(rest))
 
 
@@ -107,7 +114,7 @@ def _read(number: int, line: bytes, previous: str) -> tuple[Entry, str, list[str
             phase=str(body["phase"]),
             body=body,
         )
-    except (ValueError, KeyError, RecursionError) as error:
+    except FAULTS as error:
         nothing = Entry(number=number, kind="", decision=0, step=0, phase="", body={})
         return nothing, "", [f"is no line of a log ({type(error).__name__}: {error})"]
     covered = line[: line.rfind(MARK)] + b"}"
@@ -119,7 +126,7 @@ def _read(number: int, line: bytes, previous: str) -> tuple[Entry, str, list[str
 def _parse(line: bytes) -> dict[str, Any]:
     if len(line) > LONGEST:
         raise ValueError(f"is longer than {LONGEST} bytes")
-    body = json.loads(line, parse_constant=_refuse)
+    body = json.loads(line, parse_constant=_refuse, parse_float=_real)
     if not (isinstance(body, dict) and isinstance(body.get("wall"), dict)):
         raise KeyError("wall")
     if _depth(body) > DEEPEST:
@@ -131,6 +138,14 @@ def _parse(line: bytes) -> dict[str, Any]:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"holds {constant}, which is no JSON")
+
+
+def _real(text: str) -> float:
+    """Read a number; what is written as one that is too large is no line of ours."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"holds {text[:20]}, which is too large for a number")
+    return value
 
 
 def _depth(value: Any) -> int:

@@ -225,7 +225,7 @@ def _mode(before: Account, entry: Entry) -> Iterator[str]:
         allowed = ("observe", "suggest", "guard", "active", "replay")
     elif before.source == "replay":
         allowed = ("replay",)
-    carried = before.carried and str(entry.body.get("id", "")).endswith("@resumed")
+    carried = before.carried and "@resumed-" in str(entry.body.get("id", ""))
     if before.mode not in allowed and not carried:
         yield f"a line of kind {entry.kind} in mode {before.mode}, allowed in {', '.join(allowed)}"
 

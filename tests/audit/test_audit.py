@@ -253,6 +253,59 @@ def test_no_summary_and_no_log_can_stop_it(data: bytes) -> None:
     audit_data(b"{}\n" + data + b"\n")
 
 
+WILD = st.sampled_from(
+    [
+        *(10**401, -(10**401), "@huge@", 0, -1, 0.5, True, None, "", "x", [], [[]], {}, {"a": {}}),
+        *({"value": None, "raw": "inf"}, [{"family": "opt.lr", "old": 10**401, "new": 0}]),
+    ]
+)
+
+
+def spoil(body: Any, data: st.DataObject) -> Any:
+    """Replace something, however deep, by a wild value."""
+    if isinstance(body, dict) and body and data.draw(st.integers(0, 3)):
+        name = data.draw(st.sampled_from(sorted(body)))
+        return {**body, name: spoil(body[name], data)}
+    if isinstance(body, list) and body and data.draw(st.integers(0, 3)):
+        at = data.draw(st.integers(0, len(body) - 1))
+        return [*body[:at], spoil(body[at], data), *body[at + 1 :]]
+    return data.draw(WILD)
+
+
+@given(data=st.data())
+def test_no_wild_value_in_a_line_or_a_summary_can_stop_it(
+    run: Path, guarded: Path, data: st.DataObject
+) -> None:
+    place = data.draw(st.sampled_from([run, guarded]))
+    lines, summary = bodies(place), json.loads((place / "summary.json").read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        kind = data.draw(st.sampled_from(sorted({line["kind"] for line in lines})))
+        places = [n for n, line in enumerate(lines) if line["kind"] == kind]
+        at = data.draw(st.sampled_from(places))
+        name = data.draw(st.sampled_from(sorted(lines[at].keys() - {"wall", "kind", "seq"})))
+        lines[at] = {**lines[at], name: spoil(lines[at][name], data)}
+    told = json.dumps(spoil(summary, data)).encode()
+    report = audit_data(rechained(lines).replace(b'"@huge@"', b"1e999"), told)
+    assert report.lines == len(lines)
+    assert audit_data(rechained(lines), told.replace(b'"@huge@"', b"1e999")).lines
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [knob(on_schedule=True, base=0, mode="set"), change("observed", 3, metric=10**401)],
+)
+def test_numbers_that_nothing_can_be_reckoned_with_break_a_promise(edit: Edit, run: Path) -> None:
+    assert not audit_data(rechained(edit(bodies(run)))).holds
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "summary.json"])
+def test_a_file_that_is_too_large_is_refused(name: str, tmp_path: Path) -> None:
+    gptune.Tuner([FakeKnob("loss.aux")], run_dir=tmp_path / "run").close()
+    os.truncate(tmp_path / "run" / name, 4 * 2**30 + 1)  # takes no room on the disk
+    with pytest.raises(RunDirectoryError, match="is larger than"):
+        audit(tmp_path / "run")
+
+
 def test_lines_that_lack_what_a_rule_looks_at_break_it(run: Path) -> None:
     for kind in ("observed", "intent", "applied", "accepted", "proposed"):
         lines = bodies(run)
