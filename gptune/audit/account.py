@@ -16,6 +16,9 @@ NEUTRAL = {"mult": 1.0, "delta": 0.0}
 BROKEN = {"actuator_failed", "read_back_differs"}
 SYMPTOMS = {"spike", "divergence", "state_not_finite", "not_finite"}  # the guard's
 FREE = {"closed", "left_active", "operator", "not_live"}  # ends that count as no reject
+BRAKES = {"block_on_nan", "block_on_anomaly", "on_error"}  # what nobody takes off from outside
+FREELY = {"search.every", "search.joint"}  # what may be set beside acceptance and safety
+CARRYING = ("proposed", "intent", "applied", "accepted")  # lines that put carried values in force
 
 Moves = tuple[tuple[str, Any, Any], ...]  # family, old, new
 
@@ -30,6 +33,7 @@ class Account:
         point: Family -> the move in force.
         mode: What gptune may do.
         source: Of the newest proposal.
+        proposed: Its moves.
         intents: Id -> the moves that are about to be made.
         open_id: Of the change that is tried.
         open_moves: Its moves.
@@ -39,7 +43,10 @@ class Account:
         sound: Whether the objective was a finite number at the newest decision, if there was one.
         blocked: Why nothing may be changed at this decision.
         last: Kind of the line before.
-        order: The command that was accepted last, until its moves are made.
+        order: The command that was accepted last, until it is carried out.
+        asked: Its arguments.
+        owed: Kind of the line by which it is carried out, if one must follow.
+        grant: Purpose of the look ahead or restore that lets the rate be moved, and to where.
         rejects: Rejects in a row.
         paused: Whether tuning is paused.
         until: Last decision of the pause; ``None`` = until resumed.
@@ -53,7 +60,9 @@ class Account:
         counts: Kind -> lines.
         closed: Whether the run was closed.
         total: Of the whole run [steps], if known.
+        held: Family -> all moves that were ever in force.
         carried: Whether the values of another directory's run are put in force now.
+        waits: Whether a process has come that waits for a checkpoint; then nothing happens.
     """
 
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -61,6 +70,7 @@ class Account:
     point: dict[str, Any] = field(default_factory=dict)
     mode: str = ""
     source: str = ""
+    proposed: Moves = ()
     intents: dict[str, Moves] = field(default_factory=dict)
     open_id: str = ""
     open_moves: Moves = ()
@@ -71,6 +81,9 @@ class Account:
     blocked: tuple[str, ...] = ()
     last: str = ""
     order: str = ""
+    asked: dict[str, Any] = field(default_factory=dict)
+    owed: str = ""
+    grant: tuple[str, float | None] | None = None
     rejects: int = 0
     paused: bool = False
     until: int | None = None
@@ -84,7 +97,9 @@ class Account:
     counts: dict[str, int] = field(default_factory=dict)
     closed: bool = False
     total: int | None = None
+    held: dict[str, frozenset[Any]] = field(default_factory=dict)
     carried: bool = False
+    waits: bool = False
 
     def rule(self, section: str, name: str, default: Any) -> Any:
         """Give a field of the recipe."""
@@ -114,54 +129,81 @@ def is_finite(value: object) -> bool:
     return abs(value) <= sys.float_info.max  # a whole number may be larger than any real one
 
 
+def is_carried(account: Account, entry: Entry) -> bool:
+    """Say whether a line puts a value in force that came with another log's checkpoint."""
+    return account.carried and "@resumed" in str(entry.body.get("id", ""))
+
+
 def advance(account: Account, entry: Entry) -> Account:
     """Take one line into account."""
     rule = _RULES.get(entry.kind)
     after = rule(account, entry) if rule else account
-    counts = {**account.counts, entry.kind: account.counts.get(entry.kind, 0) + 1}
-    closed = entry.kind == "closed"
-    waits = entry.kind == "opened" and entry.body.get("resumed")  # for the state of a checkpoint
-    step = account.step if waits else entry.step
-    return replace(after, step=step, last=entry.kind, counts=counts, closed=closed)
+    return replace(
+        after,
+        step=account.step if after.waits else entry.step,
+        last=entry.kind,
+        counts={**account.counts, entry.kind: account.counts.get(entry.kind, 0) + 1},
+        closed=entry.kind == "closed",
+        carried=after.carried and (entry.kind in CARRYING or not account.carried),
+        owed="" if entry.kind == account.owed else after.owed,
+    )
 
 
 def _opened(account: Account, entry: Entry) -> Account:
-    knobs, recipe, carried = entry.body["knobs"], entry.body["recipe"], entry.body.get("carried")
-    if entry.body["resumed"] and carried is None and account.knobs:
-        return account  # it waits for a checkpoint, and guesses ranges until then
+    """A process came, or a knob; what one that waits says of knobs may be guessed."""
+    body, carried = entry.body, entry.body.get("carried")
+    waits = account.waits or (body["resumed"] and carried is None)
+    if waits and account.recipe:
+        return replace(account, waits=True)
+    fresh = {f: k for f, k in body["knobs"].items() if f not in account.knobs}
     starts = {
-        f: NEUTRAL.get(k["mutation"].get("mode", "mult"), k["base"]) for f, k in knobs.items()
+        f: NEUTRAL.get(k["mutation"].get("mode", "mult"), k["base"]) for f, k in fresh.items()
     }
-    account = replace(
-        account,
-        recipe=recipe if not account.recipe else account.recipe,
-        knobs={**account.knobs, **knobs},
-        point={**starts, **account.point},
-        mode=account.mode or recipe["mode"],
-        total=entry.body.get("total_steps"),
+    begins = not account.recipe
+    after = replace(
+        _stand(account, starts),
+        recipe=body["recipe"] if begins else account.recipe,
+        knobs={**account.knobs, **fresh},
+        mode=account.mode or body["recipe"]["mode"],
+        total=body.get("total_steps") if begins else account.total,
+        waits=bool(waits),
     )
-    return account if carried is None else _carried(account, entry, carried)
+    return after if carried is None or not begins else _carry(after, entry, carried)
 
 
-def _carried(account: Account, entry: Entry, held: Mapping[str, Any]) -> Account:
-    """Take over where a run stood that goes on from the checkpoint of another log."""
+def _carry(account: Account, entry: Entry, carried: dict[str, Any]) -> Account:
+    """Begin where a checkpoint of another log stood; when its knobs have moved nobody says."""
     return replace(
         account,
-        recipe=_set(account.recipe, held["overrides"]),
-        mode=str(held["mode"]),
+        mode=str(carried["mode"]),
+        recipe=_set(account.recipe, carried["overrides"]),
+        rejects=carried["rejects"],
+        paused=bool(carried["paused"]),
+        until=carried["paused_until"],
+        quarantined=frozenset(carried["quarantined"]),
+        pinned=frozenset(carried["pinned"]),
         decision=entry.decision,
-        rejects=int(held["rejects"]),
-        paused=bool(held["paused"]),
-        until=held["paused_until"],
-        quarantined=frozenset(held["quarantined"]),
-        pinned=frozenset(held["pinned"]),
         carried=True,
     )
 
 
+def _stand(account: Account, moves: Mapping[str, Any]) -> Account:
+    """Put moves in force."""
+    held = {f: account.held.get(f, frozenset()) | {move} for f, move in moves.items()}
+    point = {**account.point, **moves}
+    return replace(account, point=point, held={**account.held, **held})
+
+
 def _observed(account: Account, entry: Entry) -> Account:
-    sound = is_finite(plain(entry.body["metric"]))
-    return replace(account, decision=entry.decision, sound=sound, blocked=(), carried=False)
+    """A new decision: what was ordered or measured before it lets nobody move a knob any more."""
+    return replace(
+        account,
+        decision=entry.decision,
+        sound=is_finite(plain(entry.body["metric"])),
+        blocked=(),
+        order="",
+        grant=None,
+    )
 
 
 def _blocked(account: Account, entry: Entry) -> Account:
@@ -169,7 +211,7 @@ def _blocked(account: Account, entry: Entry) -> Account:
 
 
 def _proposed(account: Account, entry: Entry) -> Account:
-    return replace(account, source=str(entry.body["source"]))
+    return replace(account, source=str(entry.body["source"]), proposed=moves_of(entry))
 
 
 def _suggested(account: Account, entry: Entry) -> Account:
@@ -184,25 +226,31 @@ def _intent(account: Account, entry: Entry) -> Account:
 
 def _applied(account: Account, entry: Entry) -> Account:
     ident, moves = str(entry.body["id"]), moves_of(entry)
-    if not account.carried:  # those moves were made before, and rest no more
+    if not is_carried(account, entry):  # those moves were made before, and rest no more
         account = _rest(account, [family for family, _, _ in moves], entry.decision)
+    account = _stand(_made(account, ident), {family: new for family, _, new in moves})
+    return replace(account, open_id=ident, open_moves=moves)
+
+
+def _made(account: Account, ident: str) -> Account:
+    """A change was made, or has failed: it needs a new order, or a new measurement, from now on."""
+    by_hand = account.source == "human"
     return replace(
         account,
         intents={i: m for i, m in account.intents.items() if i != ident},
-        open_id=ident,
-        open_moves=moves,
-        point={**account.point, **{family: new for family, _, new in moves}},
-        order="" if account.source == "human" else account.order,
+        order="" if by_hand else account.order,
+        grant=None,
     )
 
 
 def _failed(account: Account, entry: Entry) -> Account:
-    ident, families = str(entry.body["id"]), entry.body["families"]
-    message, broke = entry.body["message"], BROKEN.intersection(entry.body["reasons"])
+    families, reasons = entry.body["families"], entry.body["reasons"]
+    message, broke = entry.body["message"], BROKEN.intersection(reasons)
     broken = {f for f in families if broke and message.startswith(f"{f}: ")}
-    account = _rest(account, families, entry.decision)
-    intents = {i: m for i, m in account.intents.items() if i != ident}
-    return replace(account, intents=intents, quarantined=account.quarantined | broken)
+    if reasons != ["operator"]:  # else somebody has interrupted it, which says nothing of the knob
+        account = _rest(account, families, entry.decision)
+    account = _made(account, str(entry.body["id"]))
+    return replace(account, quarantined=account.quarantined | broken)
 
 
 def _accepted(account: Account, entry: Entry) -> Account:
@@ -254,7 +302,7 @@ def _unpaused(account: Account, _: Entry) -> Account:
 
 
 def _restored(account: Account, _: Entry) -> Account:
-    return replace(account, restores=account.restores + 1)
+    return replace(account, restores=account.restores + 1, grant=("guard", None))
 
 
 def _look_ahead(account: Account, entry: Entry) -> Account:
@@ -263,7 +311,8 @@ def _look_ahead(account: Account, entry: Entry) -> Account:
     if not body["chosen"]:
         return replace(account, looking=(purpose, body["low"], body["high"]))
     looked = {**account.looked, purpose: account.looked.get(purpose, 0) + body["steps"]}
-    return replace(account, looking=None, looked=looked)
+    found = None if body.get("stopped") else (str(purpose), float(body["chosen"]))
+    return replace(account, looking=None, looked=looked, grant=found)
 
 
 def _mode(account: Account, entry: Entry) -> Account:
@@ -272,26 +321,30 @@ def _mode(account: Account, entry: Entry) -> Account:
 
 def _command(account: Account, entry: Entry) -> Account:
     if not entry.body["accepted"]:
-        return account
+        return replace(account, order="", asked={})
     verb, arguments = str(entry.body["verb"]), entry.body["arguments"]
     family = {arguments.get("family")}
     pins = {"pin": account.pinned | family, "unpin": account.pinned - family}
-    recipe = account.recipe
-    if verb == "set":
-        recipe = _set(recipe, arguments["changes"])
-    rejects = 0 if verb == "resume" else account.rejects  # also of a run that was not paused
-    pinned = pins.get(verb, account.pinned)
-    return replace(account, order=verb, recipe=recipe, pinned=pinned, rejects=rejects)
+    owed = {"pause": "paused", "resume": "unpaused" if account.paused else ""}
+    return replace(
+        account,
+        order=verb,
+        asked=arguments,
+        owed=owed.get(verb, ""),
+        recipe=_set(account.recipe, arguments["changes"]) if verb == "set" else account.recipe,
+        pinned=pins.get(verb, account.pinned),
+        rejects=0 if verb == "resume" else account.rejects,  # also of a run that was not paused
+    )
 
 
 def _set(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     made = copy.deepcopy(dict(recipe))
     for path, value in changes.items():
-        *sections, name = path.split(".")
-        place = made
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[name] = value
+        section, _, name = path.partition(".")
+        brake = section not in ("acceptance", "safety") or name in BRAKES
+        if brake and path not in FREELY:
+            raise ValueError(f"{path} may not be set")
+        made.setdefault(section, {})[name] = value
     return made
 
 

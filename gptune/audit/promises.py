@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from gptune.audit.account import BY_HAND, Account, is_finite, moves_of
+from gptune.audit.account import Account, is_carried, is_finite, moves_of
 from gptune.audit.chain import Entry, plain
+from gptune.audit.knobs import joined
+from gptune.audit.orders import SHOWN, authority, carried_out
 
 ENDS = ("accepted", "rolled_back", "abandoned", "rollback_failed", "failed")
 NEAR = 1e-9  # two computed numbers that are one, relatively
-SHOWN = 2e-3  # the same for numbers that are logged with four digits
 
 Rule = Callable[[Account, Entry], Iterator[str]]
 
@@ -36,12 +37,24 @@ def _order(before: Account, entry: Entry) -> Iterator[str]:
         yield "comes before the run was opened"
     if before.closed and entry.kind != "opened":
         yield "comes after the run was closed"
+    if before.waits and entry.kind not in ("opened", "mode"):
+        yield "comes while a process waits for a checkpoint"
+    if entry.kind == "opened" and entry.body.get("carried") is not None:
+        if before.recipe or not entry.body["resumed"]:
+            yield "brings along where another run stood, and does not begin this one"
+        return
+    # A process that waits counts from 0; a checkpoint will say where the run stands.
+    if not (before.waits or (entry.kind == "opened" and entry.body["resumed"])):
+        yield from _counted(before, entry)
+
+
+def _counted(before: Account, entry: Entry) -> Iterator[str]:
     if entry.kind == "observed" and entry.decision != before.decision + 1:
         yield f"is decision {entry.decision} after decision {before.decision}"
-    if entry.kind == "opened" and entry.body["resumed"]:
-        return  # it waits for a checkpoint, which says where the run stands
-    if entry.decision < before.decision:
-        yield f"goes back to decision {entry.decision} from {before.decision}"
+    if entry.kind != "observed" and entry.decision != before.decision:
+        yield f"is of decision {entry.decision}, the newest is {before.decision}"
+    if entry.kind == "closed" and entry.body["decisions"] != before.decision:
+        yield f"counts {entry.body['decisions']} decisions, and there were {before.decision}"
     if entry.step < before.step:
         yield f"goes back to step {entry.step} from {before.step}"
 
@@ -92,6 +105,10 @@ def _step(before: Account, entry: Entry) -> Iterator[str]:
 
 
 def _intent(before: Account, entry: Entry) -> Iterator[str]:
+    if entry.kind != "applied":
+        for ident in before.intents:
+            yield f"{ident} was intended, and neither made nor given up by now"
+        return
     ident, moves = str(entry.body["id"]), moves_of(entry)
     if ident not in before.intents:
         yield f"{ident} was applied, and no intent stands before it"
@@ -216,6 +233,10 @@ def _verdict(before: Account, entry: Entry) -> Iterator[str]:
 
 
 def _mode(before: Account, entry: Entry) -> Iterator[str]:
+    if entry.kind == "mode":
+        if before.mode == "active" and before.open_id:
+            yield f"mode active is left, and {before.open_id} is not put back"
+        return
     allowed: tuple[str, ...] = ("active",)
     if entry.kind == "suggested":
         allowed = ("suggest",)
@@ -225,24 +246,8 @@ def _mode(before: Account, entry: Entry) -> Iterator[str]:
         allowed = ("observe", "suggest", "guard", "active", "replay")
     elif before.source == "replay":
         allowed = ("replay",)
-    carried = before.carried and "@resumed-" in str(entry.body.get("id", ""))
-    if before.mode not in allowed and not carried:
+    if before.mode not in allowed and not is_carried(before, entry):
         yield f"a line of kind {entry.kind} in mode {before.mode}, allowed in {', '.join(allowed)}"
-
-
-def _authority(before: Account, entry: Entry) -> Iterator[str]:
-    source = before.source if before.source in BY_HAND else "search"
-    missing = {
-        "human": ("a change by hand that nobody ordered", not before.order),
-        "calibration": ("a calibrated rate, and no calibration", not before.looked),
-        "guard": ("a change by the guard, and no restore before it", not before.restores),
-    }
-    what, lacks = missing.get(source, ("", False))
-    if lacks:
-        yield what
-    warmup = before.rule("safety", "warmup", 0)
-    if source == "search" and entry.decision <= warmup:
-        yield f"a change at decision {entry.decision}, within the warm-up of {warmup}"
 
 
 def _movable(before: Account, entry: Entry) -> Iterator[str]:
@@ -252,7 +257,7 @@ def _movable(before: Account, entry: Entry) -> Iterator[str]:
         phases = mutation.get("phases")
         if mutation.get("risk") == "high":
             yield f"{family} is of high risk, and never to be moved"
-        if family in before.quarantined:
+        if family in before.quarantined and not is_carried(before, entry):
             yield f"{family} had failed, and was to be left alone"
         if family in before.pinned and ours:
             yield f"{family} is pinned"
@@ -298,9 +303,12 @@ MADE = ("intent", "applied", "suggested")
 PROMISES = (
     Promise("order", "decisions and steps count up; nothing stands outside of an opened run",
             ("*",), _order),
+    Promise("recipe", "knobs move as the recipe lets them, and are no others later", ("opened",),
+            joined),
     Promise("bounds", "no value outside of the recipe's bounds", MADE, _bounds),
     Promise("step", "no search moves a knob by more than its largest step", MADE, _step),
-    Promise("intent", "nothing is applied that was not written down before", ("applied",), _intent),
+    Promise("intent", "nothing is applied that was not written down, nothing written is left open",
+            ("applied", "intent", "observed", "closed"), _intent),
     Promise("read back", "what is applied was read back from the knob", ("applied",), _read_back),
     Promise("once", "one change at a time, and each ends exactly once",
             ("intent", "applied", "closed", *ENDS), _once),
@@ -315,10 +323,12 @@ PROMISES = (
             ("intent", "suggested", "observed"), _blockers),
     Promise("verdict", "a change stays only if a gain was probable enough, or an operator said so",
             ("accepted",), _verdict),
-    Promise("mode", "changes in mode active alone, restores in guard and active",
-            ("intent", "suggested", "restored"), _mode),
+    Promise("mode", "changes in mode active alone, none left open; restores in guard and active",
+            ("intent", "suggested", "restored", "mode"), _mode),
     Promise("authority", "no change without one who may make it",
-            ("intent", "suggested"), _authority),
+            ("intent", "suggested"), authority),
+    Promise("orders", "what is ordered and accepted is carried out at once, as it was ordered",
+            ("paused", "observed", "intent", "suggested", "command", "closed"), carried_out),
     Promise("movable", "no knob moves that is pinned, has failed, or is too risky",
             ("intent", "suggested"), _movable),
     Promise("look ahead", "trial rates are announced, within bounds, and within their budget",

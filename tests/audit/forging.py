@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from gptune.events import ORIGIN, Line, encode
+from msgspec.structs import replace
+
+from gptune.events import ORIGIN, Line, Opened, encode
 
 Body = dict[str, Any]
 Edit = Callable[[list[Body]], list[Body]]
@@ -39,6 +41,20 @@ def encoded(lines: Iterable[Line]) -> bytes:
         previous = json.loads(text)["checksum"]
         data += text
     return data
+
+
+def named(lines: Iterable[Line]) -> list[Line]:
+    """Let the recipe of a run of the bare kernel name its knobs, as a Tuner sees to."""
+    made = []
+    for line in lines:
+        event = line.event
+        if isinstance(event, Opened):
+            keys = {f.partition(".")[2]: knob["mutation"] for f, knob in event.knobs.items()}
+            group = {"enabled": True, "mutations": {}, "keys": keys}
+            recipe = {**event.recipe, "actuators": {"loss": group}}
+            line = replace(line, event=replace(event, recipe=recipe))
+        made.append(line)
+    return made
 
 
 def first(lines: list[Body], kind: str, nth: int = 0) -> int:
@@ -86,6 +102,29 @@ def knob(**fields: Any) -> Edit:
             moved = {k: v for k, v in fields.items() if k not in one}
             knobs[family] = {**one, **own, "mutation": {**one["mutation"], **moved}}
         return [{**lines[0], "knobs": knobs}, *lines[1:]]
+
+    return edit
+
+
+def put(*new: Body, before: str, nth: int = 0) -> Edit:
+    """Put lines before the nth one of a kind, at the same moment as the line before it."""
+
+    def edit(lines: list[Body]) -> list[Body]:
+        at = first(lines, before, nth)
+        envelope = ("v", "generation", "decision", "step", "phase", "wall")
+        when = {name: lines[at - 1][name] for name in envelope}
+        return [*lines[:at], *({**when, **one} for one in new), *lines[at:]]
+
+    return edit
+
+
+def both(*edits: Edit) -> Edit:
+    """Make one change after the other."""
+
+    def edit(lines: list[Body]) -> list[Body]:
+        for one in edits:
+            lines = one(lines)
+        return lines
 
     return edit
 

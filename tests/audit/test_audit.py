@@ -22,6 +22,7 @@ from tests.audit.forging import (
     first,
     knob,
     moved,
+    named,
     opened,
     rechained,
 )
@@ -55,7 +56,7 @@ def broken(report: Report) -> set[str]:
 
 @given(kernel_runs())
 def test_whatever_the_kernel_writes_keeps_every_promise(run: KernelRun) -> None:
-    report = audit_data(encoded(run.lines))
+    report = audit_data(encoded(named(run.lines)))
     assert not broken(report), report
     assert report.lines == len(run.lines)
 
@@ -253,7 +254,7 @@ def test_no_summary_and_no_log_can_stop_it(data: bytes) -> None:
     audit_data(b"{}\n" + data + b"\n")
 
 
-WILD = st.sampled_from(
+WILD: st.SearchStrategy[Any] = st.sampled_from(
     [
         *(10**401, -(10**401), "@huge@", 0, -1, 0.5, True, None, "", "x", [], [[]], {}, {"a": {}}),
         *({"value": None, "raw": "inf"}, [{"family": "opt.lr", "old": 10**401, "new": 0}]),
