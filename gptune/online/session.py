@@ -103,7 +103,7 @@ class Session:
             announce(log, self.config, self.now(), seed=self.seed)
             if self._loaded is not None:  # in mode off, before there was a log
                 belongs(log, self._loaded.log)
-                self._carry_over(log)
+                self._supersede(log, None)
             setup.attach(self.hands, Mode.ACTIVE)
         except GptuneError:
             foreign_call(lambda: setup.attach(self.hands, Mode.OFF))
@@ -183,15 +183,14 @@ class Session:
     # decisions --------------------------------------------------------------------------------
 
     def decide(self, mine: Seen) -> Decision:
-        """Make one decision of what was seen, and carry it out, on all ranks alike.
+        """Make one decision of what was seen, and carry it out: on all ranks, alike.
 
         Where they differ, or cannot be reached, each puts back what is open, and tuning stops.
         """
         joined = foreign_call(lambda: collective.join(self.ranks, mine))
         if joined.value is None:
             return self._part(joined)
-        seen = joined.value
-        planned = self._plan(seen)
+        planned = self._plan(joined.value)
         told = foreign_call(lambda: collective.first(self.ranks, Word.of(planned)))
         if told.value is None:
             return self._part(told)
@@ -199,7 +198,7 @@ class Session:
             return self._stop(told.value.failure, planned.error)
         self.state, made = told.value.state, told.value.plan
         self.symptom = made.draft.symptom
-        decision = describe(made, self._carry_out(made), seen.objective)
+        decision = describe(made, self._carry_out(made), joined.value.objective)
         agreed = foreign_call(lambda: collective.agree(self.ranks, self._stand()))
         if not agreed.value:
             self._part(agreed)
@@ -291,7 +290,9 @@ class Session:
     def checkpoint(self) -> Checkpoint:
         """Give all that is needed to go on; the log as it is now outlives it, on any disk."""
         log = self.log
-        failed = self.state.log_failed or not (log is None or log.sync())
+        failed = self.state.log_failed or (log is not None and log.failure is not None)
+        if log is not None:
+            log.sync()  # where this fails, the mark may still hold
         return Checkpoint(
             seed=self.seed,
             steps=self.steps,
@@ -323,10 +324,8 @@ class Session:
         self.base = replace(self.base, knobs=read.knobs)
         self.adopt(kernel)
         self.steps, self.seed, self._loaded = read.steps, read.seed, read
-        if goes_on and log is not None and read.log is not None:
-            log.rewind(read.log.seq, self.now())
-        elif log is not None:
-            self._carry_over(log)
+        if log is not None:
+            self._supersede(log, read.log if goes_on else None)
         setup.attach(self.hands, self.state.mode)  # a checkpoint of mode off has no hooks
         self._proposer = self._make_proposer(self.config, self.seed)
         if self._proposer is not None and read.proposer is not None:
@@ -338,10 +337,11 @@ class Session:
         if WIDTH[own] < WIDTH[self.state.mode] or replays:
             self.set_mode(own)  # neither what was asked for nor what an operator chose is widened
 
-    def _carry_over(self, log: EventLog) -> None:
-        """Begin a log anew with where the run stands; what it held does not count."""
-        log.rewind(0, self.now())
-        carry_over(log, self.base, self.state, self.now(), seed=self.seed)
+    def _supersede(self, log: EventLog, mark: Mark | None) -> None:
+        """Let what came after a mark not count; without one, begin anew with where the run is."""
+        log.rewind(mark.seq if mark else 0, self.now())
+        if mark is None:
+            carry_over(log, self.base, self.state, self.now(), seed=self.seed)
 
     # inside -----------------------------------------------------------------------------------
 
@@ -395,5 +395,5 @@ class Session:
         return self._blocked(Reason.KERNEL_FAILED)
 
     def _blocked(self, why: Reason) -> Decision:
-        at = self.now()
-        return Decision(number=at.decision, step=at.step, verdict=Action.BLOCKED, reasons=(why,))
+        number, step = self.state.decision, self.steps
+        return Decision(number=number, step=step, verdict=Action.BLOCKED, reasons=(why,))

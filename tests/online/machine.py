@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from gptune import Tuner
 from gptune.configs import Mode
+from gptune.errors import EventLogError
 from gptune.events import Applied, Intent, Line
 from gptune.records import Proposal, Request, Told
 from gptune.run_directory.event_log import check, effective
@@ -21,7 +22,7 @@ from gptune.run_directory.names import COMMANDS, EVENTS, SUMMARY
 from tests.doubles import BrokenError, FakeKnob
 from tests.fakes import MemoryDisk, ToldClock
 
-RUN = Path("/runs/one")
+RUNS = Path("/runs")
 LOW, HIGH, STEP, RATES = 0.1, 10.0, 2.0, (0.5, 0.02)
 NAMES = ("loss.aux", "loss.kl")
 FAMILIES = (*NAMES, "opt.lr")
@@ -94,6 +95,7 @@ class World:
     disk: MemoryDisk = field(default_factory=MemoryDisk)
     clock: ToldClock = field(default_factory=ToldClock)
     saved: tuple[str, int] = ("", 0)  # the Tuner's state, and the optimizer's steps
+    run: Path = RUNS / "one"
     resuming: bool = False
     astray: list[Any] = field(default_factory=list)  # rates used, and those that were due
     seen: list[Any] = field(default_factory=list)  # rates in the groups after a step, and those due
@@ -123,7 +125,7 @@ class World:
         self.tuner = Tuner(
             [self.optimizer, *self.knobs.values()],
             recipe=self.recipe(),
-            run_dir=RUN,
+            run_dir=self.run,
             resume=resume,
             clock=self.clock,
             file_system=self.disk,
@@ -140,11 +142,14 @@ class World:
     def _watcher(self, knob: FakeKnob) -> Callable[[float], None]:
         def watch(value: float) -> None:
             """Look, before a value comes into force, whether the disk would survive to tell."""
-            durable = self.disk.synced.get(RUN / EVENTS, b"")
-            intents = [one.event for one in _read(durable) if isinstance(one.event, Intent)]
+            durable = self.disk.synced.get(self.run / EVENTS, b"")
+            try:
+                intents = [one.event for one in _read(durable) if isinstance(one.event, Intent)]
+            except EventLogError:  # raising here would be contained
+                intents = []
             moves = {c.family: c.new for c in intents[-1].changes} if intents else {}
             if not self.resuming and moves.get(knob.name) != value:
-                self.unwritten.append((knob.name, value))  # raising here would be contained
+                self.unwritten.append((knob.name, value))
 
         return watch
 
@@ -168,14 +173,26 @@ class World:
 
     def save(self) -> None:
         """Make a training checkpoint, as a user does."""
-        text = json.dumps(self.tuner.state_dict())
-        assert json.loads(text) == self.tuner.state_dict()
+        state = self.tuner.state_dict()
+        text = json.dumps(state)
+        assert json.loads(text) == state
         self.saved = (text, self.optimizer.steps)
 
     def resume(self) -> None:
         """Start the next process from the last checkpoint."""
         self.disk.repair()
         self.open(resume=True)
+        self.load()
+
+    def move_house(self, place: str) -> None:
+        """Go on from the last checkpoint in a directory that knows nothing of it."""
+        self.disk.repair()
+        self.run = RUNS / place
+        self.open(resume=False)
+        self.load()
+
+    def load(self) -> None:
+        """Put optimizer and Tuner where the last checkpoint was made."""
         text, steps = self.saved
         self.optimizer.steps = steps - 1
         self.optimizer.follow()
@@ -186,15 +203,15 @@ class World:
     def order(self, verb: str, arguments: dict[str, Any], ident: str) -> None:
         """Drop a command where another terminal would."""
         body = json.dumps({"verb": verb, "arguments": arguments}).encode()
-        self.disk.files[RUN / COMMANDS / f"{ident}.json"] = body
+        self.disk.files[self.run / COMMANDS / f"{ident}.json"] = body
 
     # the log ----------------------------------------------------------------------------------
 
     def data(self) -> bytes:
-        return self.disk.files.get(RUN / EVENTS, b"")
+        return self.disk.files.get(self.run / EVENTS, b"")
 
     def summary(self) -> bytes | None:
-        return self.disk.files.get(RUN / SUMMARY)
+        return self.disk.files.get(self.run / SUMMARY)
 
     def lines(self) -> list[Line]:
         """Give what counts of the log."""

@@ -13,6 +13,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gptune import Tuner
+from gptune.audit import audit
 from gptune.errors import RecipeError
 from gptune.events import Accepted, Applied, Blocked, Intent, LookAhead, Observed, Proposed
 from gptune.records import Action, Reason
@@ -173,6 +174,26 @@ def test_whatever_interrupts_it_finds_the_run_as_it_began(
     assert run.tuner.values == {"opt.lr": 1.0}
     assert run.tuner.actuators[0].read() == 1.0
     assert run.events(LookAhead)[-1].stopped
+
+
+@pytest.mark.parametrize("after", [5, 20, 35])
+def test_a_state_that_is_loaded_ends_a_look_ahead_and_keeps_what_was_loaded(
+    after: int, tmp_path: Path
+) -> None:
+    run = living(tmp_path)
+    state = run.tuner.state_dict()
+    run.train(after, every=0)
+    assert run.tuner.actuators[0].read() != 1.0
+    loaded = run.state()  # as if the user had loaded it just now
+    run.tuner.load_state_dict(state)
+    assert same(run.state(), loaded)
+    assert run.tuner.steps == 0
+    assert run.tuner.actuators[0].read() == 1.0
+    assert not run.tuner._care._looking.is_running  # type: ignore[union-attr]
+    run.train()
+    assert run.tuner.state_dict()["kernel"]["calibrated"] is True
+    assert run.tuner.run_dir is not None
+    assert audit(run.tuner.run_dir).holds
 
 
 def test_a_checkpoint_holds_the_start_in_whatever_order_it_is_made(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from gptune.events import (
     Failed,
     Intent,
     Observed,
+    Opened,
     Paused,
     RollbackFailed,
     RolledBack,
@@ -95,7 +96,7 @@ class Promises(RuleBasedStateMachine):
         self.wild = set[str]()  # knobs that cannot be read or restored, or that others wrote
         self.closed: list[Any] | None = None  # where all stood when it was closed
         self.left_open = self.left_active_open = self.moved_in_calm = False
-        self.owners = 1
+        self.owners, self.houses = 1, 0
         self.tried, self.failed = 0, False  # values given to knobs; whether a write has failed
 
     @property
@@ -194,14 +195,13 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def the_knobs_are_mended(self) -> None:
-        for knob in self.world.knobs.values():
-            knob.fails, knob.lies = set(), False
+        self._mend()
 
     @precondition(is_open)
     @rule()
     def another_process_wants_the_run(self) -> None:
         try:
-            World(self.world.rules, disk=self.world.disk).open(resume=True)
+            World(self.world.rules, disk=self.world.disk, run=self.world.run).open(resume=True)
         except GptuneError:
             return
         self.owners += 1
@@ -249,6 +249,48 @@ class Promises(RuleBasedStateMachine):
         except Death:
             pass
         self._resume()
+
+    @precondition(is_open)
+    @rule()
+    def a_state_is_loaded_again(self) -> None:
+        self.world.disk.repair()
+        self._mend()
+        self.world.load()
+        self.wild, self.failed = set(), False
+
+    @precondition(is_open)
+    @rule(then=st.sampled_from(["observe", "active"]), steps=st.integers(0, 2))
+    def a_state_is_loaded_in_mode_off(self, then: str, steps: int) -> None:
+        self.world.disk.repair()
+        self._mend()
+        self.tuner.set_mode("off")
+        self.world.load()
+        assert self.tuner.mode == "off"
+        self.world.train(steps)
+        self.tuner.set_mode(then)
+        self.wild, self.failed = set(), False
+
+    @rule()
+    def it_goes_on_in_another_directory(self) -> None:
+        self.houses += 1
+        self.world.disk.die()
+        self.world.move_house(f"house-{self.houses}")
+        self.world.save()
+        self.told = b""
+        self.wild, self.closed, self.failed = set(), None, False
+
+    @precondition(is_open)
+    @rule(mode=st.sampled_from(["observe", "suggest", "active"]), calls=st.integers(1, 3))
+    def a_line_is_lost_and_the_state_saved_and_resumed(self, mode: str, calls: int) -> None:
+        self.world.disk.break_at("write", calls, Fault.FAIL)
+        self.tuner.set_mode(mode)
+        self.tuner.set_mode("active")
+        self.world.save()
+        self._resume()
+
+    def _mend(self) -> None:
+        for knob in self.world.knobs.values():
+            knob.fails, knob.lies = set(), False
 
     def _resume(self) -> None:
         self.world.disk.die()
@@ -361,6 +403,8 @@ class Promises(RuleBasedStateMachine):
         for line in self.world.lines():
             if isinstance(line.event, Paused | Unpaused):
                 paused = isinstance(line.event, Paused)
+            if isinstance(line.event, Opened) and line.event.carried is not None:
+                paused = line.event.carried.paused
             tried = isinstance(line.event, Intent) and "@" not in line.event.id
             assert not (paused and tried)
 
