@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gptune import Tuner
+from gptune.events import Accepted, Applied, RolledBack
 from gptune.online.collective import (
     Alone,
     DifferError,
@@ -25,6 +26,7 @@ from gptune.online.collective import (
 )
 from gptune.online.decision import Seen
 from gptune.records import Action, Reading, Reason
+from gptune.run_directory.event_log import read_events
 from tests.doubles import FakeKnob
 from tests.fakes import MemoryDisk
 
@@ -80,6 +82,7 @@ class Processes:
     def __init__(self, fails_at: tuple[int, int] = (0, 0), modes: Any = (None, None)) -> None:
         board = Board(Barrier(2))
         self.ranks = [Rank(number, board, fails_at[number]) for number in range(2)]
+        self.disks = [MemoryDisk(), MemoryDisk()]
         self.knobs = [[FakeKnob("loss.aux"), FakeKnob("loss.kl")] for _ in range(2)]
         self.tuners = [
             Tuner(
@@ -87,7 +90,7 @@ class Processes:
                 recipe=RECIPE,
                 seed=number,
                 run_dir=Path(f"/runs/{number}"),
-                file_system=MemoryDisk(),
+                file_system=self.disks[number],
                 ranks=self.ranks[number],
                 mode=modes[number],
             )
@@ -101,6 +104,13 @@ class Processes:
 
         with ThreadPoolExecutor(2) as pool:
             return list(pool.map(one, range(2)))
+
+    def changes(self, number: int) -> tuple[list[str], list[str]]:
+        """List the changes that a rank has made, and those that it has judged or put back."""
+        events = [line.event for line in read_events(Path(f"/runs/{number}"), self.disks[number])]
+        made = [event.id for event in events if isinstance(event, Applied)]
+        ends = [event.id for event in events if isinstance(event, Accepted | RolledBack)]
+        return made, ends
 
     def stand(self, number: int) -> tuple[Any, ...]:
         tuner = self.tuners[number]
@@ -148,6 +158,8 @@ def test_an_exchange_that_fails_leaves_nothing_open_on_any_rank_and_stops_tuning
         assert tuner.mode == "observe"
         assert tuner._session.state.pending is None
         assert [knob.value for knob in ranks.knobs[one]] == list(tuner.values.values())
+        begun, ended = ranks.changes(one)
+        assert begun == ended
         tuner.set_mode("active")
         assert tuner.mode == "observe"
     kept = [ranks.stand(one)[1:3] for one in range(2)]
