@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from gptune.audit import Report
 from gptune.events import ORIGIN, Line, Opened, encode
 
 Body = dict[str, Any]
@@ -57,6 +58,11 @@ def named(lines: Iterable[Line]) -> list[Line]:
     return made
 
 
+def broken(report: Report) -> set[str]:
+    """Name the promises that are broken."""
+    return {finding.name for finding in report.findings if not finding.holds}
+
+
 def first(lines: list[Body], kind: str, nth: int = 0) -> int:
     """Give the place of the nth line of a kind."""
     return [n for n, line in enumerate(lines) if line["kind"] == kind][nth]
@@ -102,6 +108,22 @@ def knob(**fields: Any) -> Edit:
             moved = {k: v for k, v in fields.items() if k not in one}
             knobs[family] = {**one, **own, "mutation": {**one["mutation"], **moved}}
         return [{**lines[0], "knobs": knobs}, *lines[1:]]
+
+    return edit
+
+
+def command(verb: str, **arguments: Any) -> Body:
+    """Give the line of an order that was accepted."""
+    said = {"kind": "command", "id": "c", "verb": verb, "arguments": arguments}
+    return {**said, "accepted": True, "message": ""}
+
+
+def change_last(kind: str, **fields: Any) -> Edit:
+    """Change fields of the last line of a kind."""
+
+    def edit(lines: list[Body]) -> list[Body]:
+        at = max(n for n, line in enumerate(lines) if line["kind"] == kind)
+        return [*lines[:at], {**lines[at], **fields}, *lines[at + 1 :]]
 
     return edit
 

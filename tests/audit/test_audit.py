@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gptune
-from gptune.audit import Report, audit, audit_data
+from gptune.audit import audit, audit_data
 from gptune.errors import RunDirectoryError
 from tests.audit.forging import (
     Body,
     Edit,
     bodies,
+    both,
+    broken,
     change,
+    command,
     drop,
     encoded,
     first,
@@ -24,34 +27,12 @@ from tests.audit.forging import (
     moved,
     named,
     opened,
+    put,
     rechained,
 )
 from tests.cli.runs import make_run
 from tests.doubles import FakeKnob
-from tests.living import Living
 from tests.logs import KernelRun, kernel_runs
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("audit") / "run"
-    make_run(place)
-    return place
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that is calibrated, poisoned once, and put back."""
-    place = tmp_path_factory.mktemp("audit") / "run"
-    living = Living(place)
-    living.poison(300)
-    living.train()
-    living.tuner.close()
-    return place
-
-
-def broken(report: Report) -> set[str]:
-    return {finding.name for finding in report.findings if not finding.holds}
 
 
 @given(kernel_runs())
@@ -61,7 +42,11 @@ def test_whatever_the_kernel_writes_keeps_every_promise(run: KernelRun) -> None:
     assert report.lines == len(run.lines)
 
 
-def test_real_runs_keep_every_promise_and_are_counted(run: Path, guarded: Path) -> None:
+def test_real_runs_keep_every_promise_and_are_counted(
+    steered: Path, carried: Path, run: Path, guarded: Path
+) -> None:
+    for place in (steered, carried):
+        assert audit(place).holds, audit(place)
     for place in (run, guarded):
         report = audit(place)
         assert report.holds, report
@@ -191,6 +176,23 @@ FORGERIES: dict[str, tuple[Edit, str]] = {
         after_observed("rollback_failed", id="", families=["opt.lr"], message=""),
         "movable",
     ),
+    "a change that nobody proposed": (drop("proposed"), "authority"),
+    "an intent that is left open": (both(drop("applied"), drop("rolled_back")), "intent"),
+    "a line of a decision to come": (change("unpaused", decision=90), "order"),
+    "an applied one of a decision to come": (change("applied", 1, decision=90), "order"),
+    "an end that counts otherwise": (change("closed", decisions=4), "order"),
+    "another recipe later": (
+        put({"kind": "opened", "recipe": {}, "knobs": {}, "resumed": False}, before="closed"),
+        "recipe",
+    ),
+    "mode active left with an open change": (
+        put({"kind": "mode", "old": "active", "new": "observe", "by": ""}, before="rolled_back"),
+        "mode",
+    ),
+    "a brake taken off by an order": (
+        put(command("set", changes={"safety.block_on_nan": False}), before="closed"),
+        "form",
+    ),
     "a decision that is missing": (drop("observed", 5), "order"),
     "a line after the end": (lambda x: [*x, {**x[5], "decision": 99}], "order"),
     "no beginning": (drop("opened"), "order"),
@@ -207,6 +209,15 @@ def test_a_broken_rule_is_found_though_every_checksum_is_right(name: str, run: P
     assert all(one.line > 0 and one.what for one in finding.breaks)
 
 
+def twice(lines: list[Body]) -> list[Body]:
+    """Let the calibrated rate be put in force a second time."""
+    at = first(lines, "proposed")
+    again = [{**x, "id": "again"} for x in lines[at : at + 4]]
+    return [*lines[: at + 4], *again, *lines[at + 4 :]]
+
+
+UP = [{"family": "opt.lr", "old": 1.0, "new": 1.5}]
+
 GUARD_FORGERIES: dict[str, tuple[Edit, str]] = {
     "trials out of bounds": (change("look_ahead", 0, high=1e4), "look ahead"),
     "a trial that was not announced": (change("look_ahead", 1, chosen="500"), "look ahead"),
@@ -214,6 +225,23 @@ GUARD_FORGERIES: dict[str, tuple[Edit, str]] = {
     "too many steps": (change("look_ahead", 1, steps=61), "look ahead"),
     "too many restores": (opened(guard={"max_restores": 0}), "restores"),
     "a state of the future": (change("restored", to_step=10**6), "restores"),
+    "a rate that was not found": (moved(0, 7.0), "authority"),
+    "a rate from a calibration that was stopped": (
+        change("look_ahead", 1, stopped="by somebody"),
+        "authority",
+    ),
+    "a rate found twice": (twice, "authority"),
+    "the guard raises the rate": (
+        lambda x: put(
+            {"kind": "proposed", "source": "guard", "changes": UP},
+            {"kind": "intent", "id": "up", "changes": UP},
+            before="observed",
+            nth=[n for n, y in enumerate(x) if y["kind"] == "observed"].index(
+                next(n for n in range(first(x, "restored"), len(x)) if x[n]["kind"] == "observed")
+            ),
+        )(x),
+        "authority",
+    ),
     "a restore in mode observe": (change("opened", recipe={"mode": "observe"}), "mode"),
 }
 
@@ -223,6 +251,41 @@ def test_a_broken_rule_of_calibration_and_guard_is_found(name: str, guarded: Pat
     edit, promise = GUARD_FORGERIES[name]
     report = audit_data(rechained(edit(bodies(guarded))))
     assert report.findings[0].holds
+    assert promise in broken(report), broken(report)
+
+
+CARRIED_FORGERIES: dict[str, tuple[Edit, str]] = {
+    "brought along in the middle": (
+        lambda x: put({**x[2], "kind": "opened"}, before="observed")(x),
+        "order",
+    ),
+    "brought along by one that begins": (change("opened", 1, resumed=False), "order"),
+    "an open value": (moved(0, 1e6), "bounds"),
+    "more than what was brought along": (
+        lambda x: put(*[{**y, "id": "11:loss.aux@replay"} for y in x[3:7]], before="observed")(x),
+        "mode",
+    ),
+    "a brake that was taken off": (
+        lambda x: change(
+            "opened", 1, carried={**x[2]["carried"], "overrides": {"safety.on_error": "raise"}}
+        )(x),
+        "form",
+    ),
+    "a pause that is over": (
+        put({"kind": "unpaused", "by": "count"}, before="observed"),
+        "pause",
+    ),
+    "a process that does not wait": (
+        lambda x: change("opened", 1, carried=None)(x),
+        "order",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CARRIED_FORGERIES)
+def test_a_broken_rule_of_a_run_that_goes_on_elsewhere_is_found(name: str, carried: Path) -> None:
+    edit, promise = CARRIED_FORGERIES[name]
+    report = audit_data(rechained(edit(bodies(carried))))
     assert promise in broken(report), broken(report)
 
 
