@@ -5,7 +5,6 @@ crashed, changes nothing, and shares no code with what tuned the run.
 """
 
 import errno
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from gptune.audit.account import Account, advance
-from gptune.audit.chain import FAULTS, Chain, Entry, counting, plain, read_chain
+from gptune.audit.chain import FAULTS, Chain, Entry, counting, read_chain
 from gptune.audit.promises import PROMISES, Promise
+from gptune.audit.summary import differences
 from gptune.errors import RunDirectoryError
 
 EVENTS, SUMMARY = "events.jsonl", "summary.json"
@@ -181,45 +181,9 @@ def _chained(chain: Chain) -> Finding:
 
 
 def _summarized(chain: Chain, summary: bytes | None) -> Finding:
-    """Compare the summary with the account of the lines that it knew."""
+    """Compare the summary with the lines that it knew."""
     says = "the summary says what the log says"
     if summary is None:
         return Finding("summary", says, 0, ())
-    try:
-        told = json.loads(summary)
-        known = int(told["seq"])
-        knew = chain.entries[:known]
-        account = Account()
-        for entry in counting(knew):
-            account, _ = _take(account, entry)
-        last = counting(knew)[-1]
-        whats = [] if known <= len(chain.entries) else [f"knows of {known} lines"]
-        whats += _differences(told, account, last)
-    except FAULTS as error:
-        whats = [f"is no summary ({error!r})"]
+    whats = differences(summary, chain.entries)
     return Finding("summary", says, 1, tuple(Break(0, what) for what in whats))
-
-
-def _differences(told: dict[str, Any], account: Account, last: Entry) -> Iterator[str]:
-    due: dict[str, Any] = {
-        "mode": account.mode,
-        "decision": last.decision,
-        "step": last.step,
-        "phase": last.phase,
-        "paused": account.paused,
-        "paused_until": account.until,
-        "rejects": account.rejects,
-        "closed": account.closed,
-        "open": account.open_id or None,
-        "counts": account.counts,
-        "pinned": sorted(account.pinned),
-        "quarantined": sorted(account.quarantined),
-    }
-    if account.looking is None:  # else a trial's move is in force
-        due["point"] = account.point
-    for name, value in due.items():
-        said = told[name]
-        if name == "point":
-            said = {family: plain(move) for family, move in said.items()}
-        if said != value:
-            yield f"{name} is {said!r}, and by the log {value!r}"
