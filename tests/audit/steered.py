@@ -18,12 +18,15 @@ ORDERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("apply", {"moves": {"loss.aux": 1e9}}),  # is refused
     ("set", {"changes": {"safety.patience": 5}}),
     ("pin", {"family": "loss.kl"}),
+    ("apply", {"moves": {"task.kind": "hard"}}),
     ("pause", {}),
 )
 
 
-def knobs() -> list[FakeKnob]:
-    return [FakeKnob("loss.aux"), FakeKnob("loss.kl")]
+def knobs() -> list[Any]:
+    kinds = {"kind": gptune.Categorical(("easy", "hard"))}
+    task = gptune.value_actuators({"kind": "easy"}, kinds, name="task")
+    return [FakeKnob("loss.aux"), FakeKnob("loss.kl"), *task]
 
 
 def steer(place: Path, *, close: bool = True) -> gptune.Tuner:

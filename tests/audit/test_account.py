@@ -2,10 +2,11 @@
 
 import json
 
+import pytest
 from hypothesis import given
 
 from gptune.audit.account import Account, advance, is_finite
-from gptune.audit.chain import read_chain
+from gptune.audit.chain import Entry, read_chain
 from tests.audit.forging import encoded
 from tests.logs import KernelRun, kernel_runs
 
@@ -49,6 +50,18 @@ def test_what_an_order_sets_counts_from_there_on() -> None:
         account = advance(account, entry)
     assert account.rule("safety", "global_cooldown", 1) == 3
     assert account.pinned == {"opt.lr"}
+
+
+@pytest.mark.parametrize(("reason", "rests"), [("operator", False), ("validate_refused", True)])
+def test_a_change_that_somebody_interrupted_says_nothing_of_its_knob(
+    reason: str, rests: bool
+) -> None:
+    body = {"id": "1:a", "reasons": [reason], "families": ["a"], "message": "a: interrupted"}
+    failed = Entry(number=2, kind="failed", decision=1, step=1, phase="", body=body)
+    after = advance(Account(intents={"1:a": ()}), failed)
+    assert not after.intents
+    assert not after.quarantined
+    assert (after.moved == {"a": 1}) is rests
 
 
 def test_only_one_real_number_is_finite() -> None:

@@ -30,9 +30,11 @@ from tests.audit.forging import (
     put,
     rechained,
 )
+from tests.audit.steered import knobs, steer
 from tests.cli.runs import make_run
 from tests.doubles import FakeKnob
 from tests.logs import KernelRun, kernel_runs
+from tests.training import Training, run_decisions
 
 
 @given(kernel_runs())
@@ -209,108 +211,6 @@ def test_a_broken_rule_is_found_though_every_checksum_is_right(name: str, run: P
     assert all(one.line > 0 and one.what for one in finding.breaks)
 
 
-def twice(lines: list[Body]) -> list[Body]:
-    """Let the calibrated rate be put in force a second time."""
-    at = first(lines, "proposed")
-    again = [{**x, "id": "again"} for x in lines[at : at + 4]]
-    return [*lines[: at + 4], *again, *lines[at + 4 :]]
-
-
-UP = [{"family": "opt.lr", "old": 1.0, "new": 1.5}]
-
-GUARD_FORGERIES: dict[str, tuple[Edit, str]] = {
-    "trials out of bounds": (change("look_ahead", 0, high=1e4), "look ahead"),
-    "a trial that was not announced": (change("look_ahead", 1, chosen="500"), "look ahead"),
-    "no announcement": (drop("look_ahead"), "look ahead"),
-    "too many steps": (change("look_ahead", 1, steps=61), "look ahead"),
-    "too many restores": (opened(guard={"max_restores": 0}), "restores"),
-    "a state of the future": (change("restored", to_step=10**6), "restores"),
-    "a rate that was not found": (moved(0, 7.0), "authority"),
-    "a rate from a calibration that was stopped": (
-        change("look_ahead", 1, stopped="by somebody"),
-        "authority",
-    ),
-    "a rate found twice": (twice, "authority"),
-    "the guard raises the rate": (
-        lambda x: put(
-            {"kind": "proposed", "source": "guard", "changes": UP},
-            {"kind": "intent", "id": "up", "changes": UP},
-            before="observed",
-            nth=[n for n, y in enumerate(x) if y["kind"] == "observed"].index(
-                next(n for n in range(first(x, "restored"), len(x)) if x[n]["kind"] == "observed")
-            ),
-        )(x),
-        "authority",
-    ),
-    "a restore in mode observe": (change("opened", recipe={"mode": "observe"}), "mode"),
-}
-
-
-@pytest.mark.parametrize("name", GUARD_FORGERIES)
-def test_a_broken_rule_of_calibration_and_guard_is_found(name: str, guarded: Path) -> None:
-    edit, promise = GUARD_FORGERIES[name]
-    report = audit_data(rechained(edit(bodies(guarded))))
-    assert report.findings[0].holds
-    assert promise in broken(report), broken(report)
-
-
-CARRIED_FORGERIES: dict[str, tuple[Edit, str]] = {
-    "brought along in the middle": (
-        lambda x: put({**x[2], "kind": "opened"}, before="observed")(x),
-        "order",
-    ),
-    "brought along by one that begins": (change("opened", 1, resumed=False), "order"),
-    "an open value": (moved(0, 1e6), "bounds"),
-    "more than what was brought along": (
-        lambda x: put(*[{**y, "id": "11:loss.aux@replay"} for y in x[3:7]], before="observed")(x),
-        "mode",
-    ),
-    "a brake that was taken off": (
-        lambda x: change(
-            "opened", 1, carried={**x[2]["carried"], "overrides": {"safety.on_error": "raise"}}
-        )(x),
-        "form",
-    ),
-    "a pause that is over": (
-        put({"kind": "unpaused", "by": "count"}, before="observed"),
-        "pause",
-    ),
-    "a process that does not wait": (
-        lambda x: change("opened", 1, carried=None)(x),
-        "order",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", CARRIED_FORGERIES)
-def test_a_broken_rule_of_a_run_that_goes_on_elsewhere_is_found(name: str, carried: Path) -> None:
-    edit, promise = CARRIED_FORGERIES[name]
-    report = audit_data(rechained(edit(bodies(carried))))
-    assert promise in broken(report), broken(report)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("decision", 3),
-        ("mode", "observe"),
-        ("point", {"opt.lr": 3.0}),
-        ("paused", True),
-        ("rejects", 99),
-        ("counts", {}),
-        ("open", "7:opt.lr"),
-        ("closed", False),
-    ],
-)
-def test_a_summary_that_says_something_else_is_found(field: str, value: Any, run: Path) -> None:
-    told = json.loads((run / "summary.json").read_bytes())
-    assert told[field] != value
-    forged = json.dumps({**told, field: value}).encode()
-    report = audit_data((run / "events.jsonl").read_bytes(), forged)
-    assert broken(report) == {"summary"}
-    assert field in report.findings[-1].breaks[0].what
-
-
 @given(st.binary(max_size=200))
 def test_no_summary_and_no_log_can_stop_it(data: bytes) -> None:
     audit_data(data, data)
@@ -377,6 +277,36 @@ def test_lines_that_lack_what_a_rule_looks_at_break_it(run: Path) -> None:
         envelope = ("v", "seq", "generation", "decision", "step", "phase", "kind", "wall")
         lines[at] = {name: lines[at][name] for name in envelope}
         assert broken(audit_data(rechained(lines)))
+
+
+def test_a_run_that_only_suggests_keeps_them(tmp_path: Path) -> None:
+    training = Training()
+    place = tmp_path / "run"
+    tuner = gptune.Tuner(training.optimizer, run_dir=place, mode="suggest", total_steps=90, seed=1)
+    run_decisions(training, tuner, [1 / (n + 3) for n in range(30)])
+    tuner.close()
+    assert sum(line["kind"] == "suggested" for line in bodies(place)) > 1
+    assert audit(place).holds
+    acts = rechained(drop("proposed", 1)(bodies(place)))
+    assert "authority" in broken(audit_data(acts))
+
+
+def test_a_process_that_waits_for_a_checkpoint_breaks_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    tuner = steer(place, close=False)
+    state = tuner.state_dict()
+    tuner.report({"val/loss": 0.5})
+    tuner.close()
+    for loads in (False, True):
+        hands = [*knobs(), FakeKnob("loss.late")]
+        again = gptune.Tuner(hands, run_dir=place, resume=True, total_steps=100, seed=2)
+        again.set_mode("suggest")
+        assert audit(place).holds, audit(place)
+        if loads:
+            again.load_state_dict(state)
+            again.report({"val/loss": 0.5})
+        again.close()
+        assert audit(place).holds, audit(place)
 
 
 def test_a_run_that_crashed_and_one_that_goes_on_keep_them_too(tmp_path: Path) -> None:

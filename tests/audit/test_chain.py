@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptune.audit.chain import DEEPEST, counting, plain, read_chain
+from gptune.audit.chain import DEEPEST, LONGEST, counting, plain, read_chain
 from gptune.events import Closed, Envelope, Line, Rewind
 from gptune.run_directory.event_log import effective
 from tests.audit.forging import encoded, rechained
@@ -49,7 +49,14 @@ def test_what_is_wrong_with_a_line_is_said(change: dict[str, object], what: str)
     assert any(number == 2 and what in said for number, said in breaks)
 
 
-@pytest.mark.parametrize("line", [b"", b"[]", b"{", b"NaN", b'{"wall":1}', b"\xff", b"[" * 10**5])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"", b"[]", b"{", b"NaN", b'{"wall":1}', b"\xff"),
+        pytest.param(b"[" * 10**5, id="deep"),
+        pytest.param(b" " * (LONGEST + 1), id="long"),
+    ],
+)
 def test_what_is_no_line_is_no_line(line: bytes) -> None:
     chain = read_chain(line + b"\n")
     assert chain.entries[0].kind == ""

@@ -6,6 +6,7 @@ import pytest
 
 from gptune.audit import audit_data
 from tests.audit.forging import (
+    Body,
     Edit,
     bodies,
     broken,
@@ -13,10 +14,17 @@ from tests.audit.forging import (
     change_last,
     command,
     drop,
-    moved,
     put,
     rechained,
 )
+
+
+def elsewhere(lines: list[Body]) -> list[Body]:
+    """Let a rollback go to a value that no knob ever had."""
+    at = next(n for n, line in enumerate(lines) if line.get("verb") == "rollback")
+    new = [{**lines[at + 1]["changes"][0], "new": 2.5}]
+    return [*lines[: at + 1], *({**x, "changes": new} for x in lines[at + 1 :][:4])]
+
 
 FORGERIES: dict[str, tuple[Edit, str]] = {
     "another value than was ordered": (
@@ -40,7 +48,11 @@ FORGERIES: dict[str, tuple[Edit, str]] = {
         lambda x: [*x[:2], x[6], *[{**y, "decision": 1} for y in x[2:6]], *x[7:]],
         "authority",
     ),
-    "put back where it never was": (moved(2, 2.5), "authority"),
+    "put back where it never was": (elsewhere, "authority"),
+    "another choice than was ordered": (
+        change_last("proposed", changes=[{"family": "task.kind", "old": "easy", "new": "easy"}]),
+        "authority",
+    ),
     "an order to pause that is not done": (drop("paused"), "orders"),
     "a shorter pause than was ordered": (change("paused", decisions=1), "orders"),
     "one that was to last": (change_last("paused", decisions=1), "orders"),
