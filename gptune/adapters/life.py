@@ -1,0 +1,238 @@
+"""A Tuner over the life of a framework's run: made when training starts, saved, resumed, closed.
+
+What the adapters share. Each of them says where in its framework these things happen.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+from gptune.actuators import TrainingState
+from gptune.adapters.normal import DEVICE_MEMORY, STEP_SECONDS, TRAIN_LOSS, normalise
+from gptune.errors import StateError
+from gptune.online.collective import is_alone
+from gptune.online.foreign import foreign_call
+from gptune.online.tuner import Tuner
+from gptune.records import Decision
+
+logger = logging.getLogger("gptune")
+VERSION = 1  # of the form that `Life.state` has
+PREFIX = "gptune/"  # of what is logged
+StopWhen = Callable[[Decision], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What a framework knows of a training when it starts.
+
+    Attributes:
+        optimizers: The torch optimizers themselves, without a framework's wrapper.
+        model: The model.
+        schedulers: The torch schedulers themselves.
+        scaler: The gradient scaler, if there is one.
+        total_steps: Optimizer steps of the whole run [steps], if known.
+        done: Optimizer steps that were taken before [steps].
+        validates: Whether there is validation data.
+    """
+
+    optimizers: Sequence[Optimizer]
+    model: nn.Module | None = None
+    schedulers: Sequence[Any] = ()
+    scaler: GradScaler | None = None
+    total_steps: int | None = None
+    done: int = 0
+    validates: bool = True
+
+
+class Life:
+    """The Tuner of a framework's run, from its start to its end.
+
+    Args:
+        arguments: Of `Tuner`; what the framework knows is added to them.
+        stop_when: ``(decision) -> bool``: training ends when it says so.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any], stop_when: StopWhen | None = None) -> None:
+        self.tuner: Tuner | None = None
+        self._arguments, self._stop_when = dict(arguments), stop_when
+        self._loaded: Mapping[str, Any] | None = None
+        self._last: dict[str, Any] | None = None  # the state when the Tuner was closed
+        self._counted, self._since = 0, monotonic()
+
+    @property
+    def at_work(self) -> Tuner | None:
+        """The Tuner, from the start of training to its end."""
+        return self.tuner if self._last is None else None
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Keep what `state` gave, until training starts.
+
+        Raises:
+            StateError: If it is something else.
+        """
+        if not state:
+            return
+        if state.get("version") != VERSION or not isinstance(state.get("tuner"), Mapping):
+            raise StateError(
+                f"checkpoint: holds no state of gptune of version {VERSION}; resume with the "
+                "version that wrote it, or train without the callback"
+            )
+        self._loaded = state
+
+    def state(self) -> dict[str, Any]:
+        """Give all that is needed to go on, as plain data; nothing before training has started.
+
+        Of a Tuner that was closed it is what it knew before, so that a checkpoint that is written
+        on the way out goes on as the run would have.
+        """
+        tuner = self.at_work
+        if tuner is None:
+            return dict(self._last or self._loaded or {})
+        made = foreign_call(tuner.state_dict)
+        if made.value is None:
+            logger.warning("gptune: has no state for this checkpoint (%s)", made.message)
+            return {}
+        place = str(tuner.run_dir.resolve()) if tuner.run_dir is not None else None
+        return {"version": VERSION, "tuner": made.value, "run_dir": place}
+
+    def begin(self, training: Training) -> None:
+        """Make the Tuner; one that has steps behind it goes on where `load` said.
+
+        Raises:
+            GptuneError: If an argument is wrong, or what was loaded does not fit.
+        """
+        self.end()
+        if not is_alone() and self._arguments.get("ranks") is None:
+            logger.warning("gptune: several processes train one model; without ranks= it is off")
+            return
+        saved = (self._loaded or self._last or None) if training.done else None
+        self.tuner = make_tuner(self._arguments, training, saved)
+        self._loaded = self._last = None
+        self._counted, self._since = self.tuner.steps, monotonic()
+
+    def step(self, loss: object) -> None:
+        """Count one optimizer step."""
+        if self.tuner is not None and self._last is None:
+            self.tuner.step(loss)
+
+    def decide(self, metrics: Mapping[str, Any]) -> Decision | None:
+        """Report metrics, under their usual names too; ``None`` if no Tuner is at work."""
+        tuner = self.at_work
+        if tuner is None:
+            return None
+        return tuner.report({**self._measured(tuner), **normalise(metrics)})
+
+    def stops(self, decision: Decision | None) -> bool:
+        """Say whether the user wants training to end now."""
+        return decision is not None and self._stop_when is not None and self._stop_when(decision)
+
+    def shown(self, decision: Decision | None = None) -> dict[str, float]:
+        """Give what a framework's loggers may show: the moves, and what training really used."""
+        tuner = self.at_work
+        if tuner is None:
+            return {}
+        found: dict[str, Any] = {}
+        for family, status in tuner.knobs.items():
+            found[family] = status.move
+            found[f"effective/{family}"] = status.effective
+        if decision is not None:
+            found["decision"] = decision.number
+        numbers = {name: value for name, value in found.items() if _is_number(value)}
+        return {PREFIX + name: float(value) for name, value in numbers.items()}
+
+    def end(self) -> None:
+        """Close the Tuner: what is unjudged is put back. Never raises; training has priority."""
+        tuner = self.at_work
+        if tuner is None:
+            return
+        self._last = self.state()
+        done = foreign_call(tuner.close)
+        if done.error is not None:
+            logger.warning("gptune: the Tuner could not be closed (%s)", done.message)
+
+    def _measured(self, tuner: Tuner) -> dict[str, float]:
+        """Measure how long a step takes [s], and the most memory it took [10^6 bytes]."""
+        steps, now = tuner.steps, monotonic()
+        taken = (now - self._since) / max(steps - self._counted, 1)
+        self._counted, self._since = steps, now
+        found = {STEP_SECONDS: taken}
+        if torch.cuda.is_available():
+            found[DEVICE_MEMORY] = torch.cuda.max_memory_allocated() / 1e6
+        return found
+
+
+def make_tuner(
+    arguments: Mapping[str, Any], training: Training, saved: Mapping[str, Any] | None = None
+) -> Tuner:
+    """Make a Tuner of the user's arguments and of what the framework knows.
+
+    Args:
+        arguments: Of `Tuner`; they come first.
+        training: What the framework knows.
+        saved: What `Life.state` gave, to go on from.
+
+    Raises:
+        GptuneError: If an argument is wrong, or what was saved does not fit.
+    """
+    total = training.total_steps
+    if total is not None and saved is None:
+        total = max(total - training.done, 1)  # what was trained without gptune does not count
+    chosen: dict[str, Any] = {
+        "model": training.model,
+        "scheduler": list(training.schedulers) or None,
+        "total_steps": total,
+        **arguments,
+    }
+    if not training.validates and not {"objective", "recipe"} & arguments.keys():
+        chosen["objective"] = TRAIN_LOSS
+    if training.scaler is not None and training.model is not None:
+        chosen.setdefault("training_state", _with_scaler(training))
+    if saved is not None:
+        chosen = _resumed(chosen, arguments, saved)
+    optimizers = list(training.optimizers)
+    tuner = Tuner(optimizers[0] if len(optimizers) == 1 else optimizers, **chosen)
+    with contextlib.ExitStack() as stack:
+        stack.callback(tuner.close)
+        if saved is not None:
+            tuner.load_state_dict(saved["tuner"])
+        stack.pop_all()
+    return tuner
+
+
+def _resumed(
+    chosen: dict[str, Any], arguments: Mapping[str, Any], saved: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Add where the run is that goes on, and how long it was to be when it began."""
+    place = saved.get("run_dir")
+    if "run_dir" not in arguments and place is not None and Path(place).is_dir():
+        chosen["run_dir"] = place
+    length = saved["tuner"].get("total_steps")
+    if "total_steps" not in arguments and length != chosen["total_steps"]:
+        logger.warning(
+            "gptune: the run began with %s steps, now it is to have %s; its phases stay",
+            length,
+            chosen["total_steps"],
+        )
+        chosen["total_steps"] = length
+    return {**chosen, "resume": True}
+
+
+def _with_scaler(training: Training) -> TrainingState | None:
+    assert training.model is not None
+    try:
+        return TrainingState(training.model, training.optimizers, scaler=training.scaler)
+    except StateError:
+        return None  # the Tuner says what is the matter with it
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
