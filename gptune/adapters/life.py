@@ -5,6 +5,7 @@ What the adapters share. Each of them says where in its framework these things h
 
 import contextlib
 import logging
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ logger = logging.getLogger("gptune")
 VERSION = 1  # of the form that `Life.state` has
 PREFIX = "gptune/"  # of what is logged
 StopWhen = Callable[[Decision], bool]
+
+# Lives that have begun and not ended: some frameworks do not say that an exception ended training.
+_OPEN: "weakref.WeakSet[Life]" = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +119,11 @@ class Life:
             logger.warning("gptune: several processes train one model; without ranks= it is off")
             return
         saved = (self._loaded or self._last or None) if training.done else None
+        if saved is not None:
+            _end_abandoned(self._arguments.get("run_dir") or saved.get("run_dir"))
         self.tuner = make_tuner(self._arguments, training, saved)
         self._loaded = self._last = None
+        _OPEN.add(self)
         self._counted, self._since = self.tuner.steps, monotonic()
 
     def step(self, loss: object) -> None:
@@ -155,6 +162,7 @@ class Life:
         if tuner is None:
             return
         self._last = self.state()
+        _OPEN.discard(self)
         done = foreign_call(tuner.close)
         if done.error is not None:
             logger.warning("gptune: the Tuner could not be closed (%s)", done.message)
@@ -168,6 +176,14 @@ class Life:
         if torch.cuda.is_available():
             found[DEVICE_MEMORY] = torch.cuda.max_memory_allocated() / 1e6
         return found
+
+
+def _end_abandoned(run_dir: str | Path | None) -> None:
+    """End what an exception has left open in the run directory that is to go on."""
+    for life in list(_OPEN):
+        place = life.tuner.run_dir if life.tuner is not None else None
+        if run_dir is not None and place is not None and place.resolve() == Path(run_dir).resolve():
+            life.end()
 
 
 def make_tuner(
