@@ -48,7 +48,8 @@ class GptuneCallback(TrainerCallback):
         resume_from: The checkpoint that training resumes from, if it lies elsewhere than in
             ``output_dir`` and ``args.resume_from_checkpoint`` does not name it.
         **arguments: Of `gptune.Tuner`: ``recipe``, ``objective``, ``space``, ``mode``,
-            ``run_dir``, ``seed`` and so on; they come before what the Trainer knows.
+            ``run_dir``, ``seed`` and so on; they come before what the Trainer knows. With
+            ``evaluate`` the learning rate is calibrated at the start of the run.
     """
 
     def __init__(

@@ -59,7 +59,9 @@ class GptuneCallback(Callback):
     Args:
         stop_when: ``(decision) -> bool``: training ends when it says so.
         **arguments: Of `gptune.Tuner`: ``recipe``, ``objective``, ``space``, ``mode``,
-            ``run_dir``, ``seed`` and so on; they come before what the trainer knows.
+            ``run_dir``, ``seed`` and so on; they come before what the trainer knows. The rate is
+            calibrated only where ``evaluate`` is given and optimizers are stepped by hand, for in
+            Lightning's own steps gradients are computed unseen, in the closure.
     """
 
     def __init__(self, *, stop_when: StopWhen | None = None, **arguments: Any) -> None:

@@ -117,7 +117,7 @@ def make_trainer(
     return Trainer(
         model=model,
         args=TrainingArguments(output_dir=str(place), **options),
-        train_dataset=rows(0, TRAIN_ROWS),  # type: ignore[arg-type]
+        train_dataset=rows(0, TRAIN_ROWS),
         eval_dataset=eval_dataset or rows(TRAIN_ROWS, TRAIN_ROWS + 64),
         callbacks=list(callbacks),
         optimizer_cls_and_kwargs=(SGD, {"lr": 0.02, "momentum": 0.9}),
@@ -243,7 +243,6 @@ def test_a_real_transformer_in_half_precision(tmp_path: Path) -> None:
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=16,
-        num_labels=2,
     )
     ids = torch.randint(1, 16, (896, 6))
     said = [{"input_ids": one, "labels": (one[0] > 7).long()} for one in ids]
