@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 from torch import distributed
 
+from gptune.errors import StateError
 from gptune.online.decision import KernelState, Plan, Seen
 from gptune.online.foreign import Answer
 from gptune.records import Reading
@@ -64,7 +65,7 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
         return cls(state=state, plan=plan, failure=planned.message)
 
 
-class DifferError(Exception):
+class DifferError(StateError):
     """Ranks are not alike: contained where it arises, like any failure of an exchange."""
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gptune import audit
 from gptune.audit import chain
 from gptune.configs import text
 from gptune.configs.overrides import BLOCKERS
@@ -67,6 +68,8 @@ def test_the_page_on_security_gives_the_limits_that_the_code_has() -> None:
         f"numbers of {text.LONGEST_NUMBER} characters |",
         f"| a summary | {summary_file.LONGEST} bytes |",
         f"| a line of a log, for `gptune verify` | {chain.LONGEST} bytes, {chain.DEEPEST} levels |",
+        f"| a whole log, and a summary, for `gptune verify` | {audit.LARGEST_LOG} bytes, "
+        f"{audit.LARGEST_SUMMARY} bytes |",
     ]
     assert not [limit for limit in limits if limit not in page]
     assert all(f"`{name}`" in page for name in BLOCKERS)
