@@ -100,9 +100,10 @@ class Session:
             past = read_past(log, self.files)
             self._bulletin = Bulletin(self.files, log.directory, past, self.say)
             log.listen = self._bulletin.hear
-            announce(log, self.config, self.now(), seed=self.seed)
             if self._loaded is not None:  # in mode off, before there was a log
                 belongs(log, self._loaded.log)
+            announce(log, self.config, self.now(), seed=self.seed)
+            if self._loaded is not None:
                 self._supersede(log, None)
             setup.attach(self.hands, Mode.ACTIVE)
         except GptuneError:
@@ -199,7 +200,7 @@ class Session:
         self.state, made = told.value.state, told.value.plan
         self.symptom = made.draft.symptom
         decision = describe(made, self._carry_out(made), joined.value.objective)
-        agreed = foreign_call(lambda: collective.agree(self.ranks, self._stand()))
+        agreed = foreign_call(lambda: collective.agree(self.ranks, self._stand))
         if not agreed.value:
             self._part(agreed)
         return decision

@@ -14,10 +14,12 @@ from botorch.models.model import Model
 from torch import Tensor, nn
 
 import gptune
+from gptune.audit import audit
 from gptune.errors import ActuatorError, RecipeError, RunDirectoryError, StateError
 from gptune.events import (
     Applied,
     Blocked,
+    Failed,
     ModeChanged,
     Observed,
     Opened,
@@ -669,6 +671,49 @@ def test_an_interrupt_while_a_change_is_made_leaves_nothing_applied(tmp_path: Pa
     tuner._session.log.append = written  # type: ignore[method-assign]
     assert tuner._session.hands["opt.lr"].actuator.read() == 1.0
     tuner.close()
+    assert [event.message for event in events(tmp_path, Failed)] == ["interrupted"]
+    assert audit(tmp_path / "run").holds
+
+
+@pytest.mark.parametrize("where", ["fresh", "its own"])
+def test_a_state_that_is_loaded_in_mode_off_is_in_force_once_the_mode_is_on(
+    where: str, tmp_path: Path
+) -> None:
+    training, tuner = made(tmp_path)
+    run_decisions(training, tuner, [1.0, 0.9, 0.8, 0.7])
+    tuner.set_mode("observe")  # puts back what is open; what was kept stays
+    state = tuner.state_dict()
+    tuner.close()
+    place = tmp_path / "run" if where == "its own" else tmp_path / "other"
+    again = gptune.Tuner(Training().optimizer, recipe=QUICK, run_dir=place, mode="off", resume=True)
+    again.load_state_dict(state)
+    again.step()
+    assert (again.mode, again.run_dir) == ("off", None)
+    again.set_mode("active")
+    again.step()  # waits for no other state
+    again.report({"val/loss": 0.6})
+    assert again.values.keys() == tuner.values.keys()
+    again.close()
+    assert again.steps == tuner.steps + 2
+    assert audit(place).holds
+
+
+def test_a_state_that_is_loaded_in_mode_off_leaves_the_log_of_another_run_alone(
+    tmp_path: Path,
+) -> None:
+    training, tuner = made(tmp_path)
+    run_decisions(training, tuner, [1.0, 0.9])
+    state = tuner.state_dict()
+    tuner.close()
+    place = tmp_path / "other"
+    gptune.Tuner(Training().optimizer, recipe=QUICK, run_dir=place, seed=9).close()
+    before = (place / "events.jsonl").read_bytes()
+    again = gptune.Tuner(Training().optimizer, recipe=QUICK, run_dir=place, mode="off", resume=True)
+    again.load_state_dict(state)
+    with pytest.raises(StateError, match="does not belong"):
+        again.set_mode("active")
+    assert again.mode == "off"
+    assert (place / "events.jsonl").read_bytes() == before
 
 
 def test_a_named_criterion_and_the_length_stand_in_the_log(tmp_path: Path) -> None:

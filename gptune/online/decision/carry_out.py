@@ -234,10 +234,14 @@ def _change(scribe: Scribe, plan: Plan, hands: Mapping[str, Hand]) -> dict[str, 
     finally:
         if not ended:  # an interrupt: nobody would know of the change
             _undo(scribe, hands, saved)
-            families = tuple(change.family for change in plan.changes)
-            why = (Reason.OPERATOR,)
-            message = "interrupted"
-            scribe.write(Failed(id=plan.id, reasons=why, message=message, families=families))
+            scribe.write(
+                Failed(
+                    id=plan.id,
+                    reasons=(Reason.OPERATOR,),
+                    message="interrupted",
+                    families=tuple(change.family for change in plan.changes),
+                )
+            )
     return _give_up(scribe, plan, hands, (complaint, saved)) if complaint else saved
 
 
