@@ -6,7 +6,7 @@ like any other, so that nobody waits for one that has none to say.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
 import msgspec
@@ -100,9 +100,9 @@ def first(ranks: Ranks, word: Word) -> Word:
     return msgspec.msgpack.decode(ranks.exchange(mine)[0], type=Word)
 
 
-def agree(ranks: Ranks, stand: str) -> bool:
-    """Say whether all ranks stand where this one does."""
-    return ranks.count == 1 or len(set(ranks.exchange(stand.encode()))) == 1
+def agree(ranks: Ranks, stand: Callable[[], str]) -> bool:
+    """Say whether all ranks stand where this one does; alone, nothing is looked at."""
+    return ranks.count == 1 or len(set(ranks.exchange(stand().encode()))) == 1
 
 
 def joint(all_seen: Sequence[Seen]) -> Seen:

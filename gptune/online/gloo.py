@@ -34,11 +34,13 @@ class Gloo:
         longest = max(1, *(int(size) for size in sizes))
         parts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.count)]
         self._gather(parts, _padded(mine, longest))
-        return [bytes(part[: int(size)].tolist()) for part, size in zip(parts, sizes, strict=True)]
+        return [
+            part[: int(size)].numpy().tobytes() for part, size in zip(parts, sizes, strict=True)
+        ]
 
     def _gather(self, into: list[Tensor], mine: Tensor) -> None:
         distributed.all_gather(into, mine, group=self._group)
 
 
 def _padded(data: bytes, size: int) -> Tensor:
-    return torch.tensor([*data, *bytes(size - len(data))], dtype=torch.uint8)
+    return torch.frombuffer(bytearray(data.ljust(size, b"\0")), dtype=torch.uint8)
