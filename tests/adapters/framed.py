@@ -24,6 +24,10 @@ RECIPE: dict[str, Any] = {
 }
 
 
+class Stopped(Exception):
+    """An exception of the user's own."""
+
+
 def data() -> tuple[Tensor, Tensor]:
     """Give inputs of shape ``(n, 6)`` and targets of shape ``(n, 1)``; the last are held out."""
     chance = torch.Generator().manual_seed(4)

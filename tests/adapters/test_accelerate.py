@@ -26,6 +26,7 @@ from tests.adapters.framed import (
     RECIPE,
     STEPS,
     TRAIN_ROWS,
+    Stopped,
     check_lively,
     data,
     equal,
@@ -33,10 +34,6 @@ from tests.adapters.framed import (
     network,
     weights,
 )
-
-
-class Stopped(Exception):
-    """An exception of the user's own."""
 
 
 class Loop:

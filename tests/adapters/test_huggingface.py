@@ -35,6 +35,7 @@ from tests.adapters.framed import (
     RECIPE,
     STEPS,
     TRAIN_ROWS,
+    Stopped,
     check_lively,
     data,
     equal,
@@ -42,10 +43,6 @@ from tests.adapters.framed import (
     network,
     weights,
 )
-
-
-class Stopped(Exception):
-    """An exception of the user's own."""
 
 
 class Model(nn.Module):

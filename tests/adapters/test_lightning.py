@@ -33,6 +33,7 @@ from tests.adapters.framed import (
     RECIPE,
     STEPS,
     TRAIN_ROWS,
+    Stopped,
     check_lively,
     data,
     equal,
@@ -42,10 +43,6 @@ from tests.adapters.framed import (
 )
 
 PACKAGES: list[Any] = [new, old]
-
-
-class Stopped(Exception):
-    """An exception of the user's own."""
 
 
 class Records:

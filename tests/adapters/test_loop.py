@@ -16,16 +16,9 @@ from gptune.adapters.loop import Evaluation, Fit, fit
 from gptune.errors import StateError, UsageError
 from gptune.events import Applied, Observed, Opened
 from gptune.run_directory.event_log import effective, read_events
+from tests.adapters.framed import RECIPE
 
 EPOCHS, BATCH, ROWS = 4, 8, 60
-MOVES: dict[str, Any] = {"bounds": [0.1, 10.0], "max_step": 2.0, "cooldown": 0}
-RECIPE: dict[str, Any] = {
-    "actuators": {"opt": {"mutations": {"lr": MOVES}}},
-    "search": {"algorithm": "random", "startup_trials": 0},
-    "acceptance": {"reference": "last"},
-    "safety": {"global_cooldown": 0},
-    "calibration": {"enabled": False},
-}
 
 
 class Setting:
