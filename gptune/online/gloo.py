@@ -13,7 +13,8 @@ class Gloo:
     """The processes of the default group of torch.distributed, which must be there already.
 
     Only bytes travel, as tensors on the CPU: nothing is pickled, and no device waits. The group is
-    gptune's own, so that no collective of the training can come in between.
+    gptune's own, so that no collective of the training can come in between. It ends, as all groups
+    do, with ``torch.distributed.destroy_process_group()`` at the end of your program.
 
     Args:
         seconds: How long a rank waits for the others at an exchange [s].
