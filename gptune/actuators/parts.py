@@ -3,7 +3,8 @@
 Every function raises a `StateError` that names the part.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,6 +14,8 @@ from torch.optim import Optimizer
 
 from gptune.actuators.protocol import Actuator
 from gptune.errors import StateError
+
+REFUSALS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @runtime_checkable
@@ -26,6 +29,18 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: Any) -> object:
         """Put a state back."""
         ...
+
+
+@contextmanager
+def named(part: str) -> Iterator[None]:
+    """Name the part that refuses its state, whatever it itself says of it."""
+    try:
+        yield
+    except REFUSALS as error:
+        raise StateError(
+            f"load_state_dict: {part} refuses its state, {type(error).__name__}: {error}; "
+            "make this TrainingState as that one was made"
+        ) from error
 
 
 def checked_knobs(knobs: object) -> list[Actuator]:

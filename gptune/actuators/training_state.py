@@ -34,6 +34,7 @@ from gptune.actuators.parts import (
     checked_optimizers,
     checked_scaler,
     checked_schedulers,
+    named,
 )
 from gptune.actuators.plain_state import check_plain
 from gptune.actuators.protocol import Actuator
@@ -208,7 +209,8 @@ class TrainingState:
         state, all others are put back as they were.
 
         Raises:
-            StateError: If it is of another version, or lacks a part, or has one too many.
+            StateError: If it is of another version, or lacks a part, or has one too many; or if a
+                part refuses its state, naming the part.
         """
         expected = set(self._everything())
         if not isinstance(state, Mapping) or state.get("version") != 1 or set(state) != expected:
@@ -244,13 +246,18 @@ class TrainingState:
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        copies.put(copies.take(state.get(LOOSE, {})), self._parameters()[LOOSE])
-        for optimizer, own in zip(self.optimizers, state["optimizers"], strict=True):
-            load_exactly(optimizer, own)
+        with named("model"):
+            self.model.load_state_dict(state["model"])
+        with named(LOOSE):
+            copies.put(copies.take(state.get(LOOSE, {})), self._parameters()[LOOSE])
+        for i, (one, own) in enumerate(zip(self.optimizers, state["optimizers"], strict=True)):
+            with named(f"optimizers[{i}]"):
+                load_exactly(one, own)
         for name, part in self._parts():
-            part.load_state_dict(copy.deepcopy(state[name]))
-        set_chance(state["chance"])
+            with named(name):
+                part.load_state_dict(copy.deepcopy(state[name]))
+        with named("chance"):
+            set_chance(state["chance"])
 
     def _parts(self) -> Iterator[tuple[str, Stateful]]:
         """List what has a state of its own beside model and optimizers, by its key when saved."""

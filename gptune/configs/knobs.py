@@ -144,14 +144,16 @@ class Knob(Struct, frozen=True, kw_only=True):
     def _multiplier(self, move: float) -> float:
         """Turn a move into a multiplier on the schedule; one that hits the target exactly, if any.
 
-        The quotient of target and base, times the base, may miss the target by one rounding.
+        The quotient of target and base, times the base, may miss the target by one rounding. Where
+        a neighbour of the quotient hits it, it is the one above, and the target a power of two:
+        numbers below it lie closer.
         """
         if self.mutation.mode == "mult":
             return move
         base = float(self.base)
         target = move if self.mutation.mode == "set" else base + move
         near = target / base
-        tries = (near, math.nextafter(near, 0.0), math.nextafter(near, math.inf))
+        tries = (near, math.nextafter(near, math.inf))
         return next((factor for factor in tries if base * factor == target), near)
 
 

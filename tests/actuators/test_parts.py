@@ -18,6 +18,7 @@ from gptune.actuators.parts import (
     checked_optimizers,
     checked_scaler,
     checked_schedulers,
+    named,
 )
 from gptune.errors import StateError
 
@@ -64,3 +65,14 @@ def test_a_scaler_that_is_off_is_none_and_knobs_are_listed() -> None:
     assert checked_scaler(GradScaler("cpu", enabled=False)) is None
     knobs = value_actuators({"aux": 0.5})
     assert checked_knobs(knob for knob in knobs) == knobs
+
+
+@pytest.mark.parametrize("error", [TypeError("no int"), KeyError("shape"), IndexError(), OSError()])
+def test_what_refuses_its_state_is_named_and_no_other_failure_is_hidden(error: Exception) -> None:
+    refuses = not isinstance(error, OSError)
+    with pytest.raises(StateError if refuses else OSError) as caught, named("extras.average"):
+        raise error
+    if refuses:
+        said = f"load_state_dict: extras.average refuses its state, {type(error).__name__}: {error}"
+        assert str(caught.value).startswith(said)
+        assert caught.value.__cause__ is error

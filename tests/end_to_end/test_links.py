@@ -126,22 +126,35 @@ def test_no_answer_is_written_through_a_directory_that_is_a_link(
     assert outside.is_untouched()
 
 
-@pytest.mark.parametrize("target", ["outside/off.json", "outside/nothing", "outside/pipe"])
-def test_an_answer_takes_the_place_of_a_link_and_is_never_read_through_one(
-    target: str, tmp_path: Path, outside: Outside
+WRITTEN: dict[str, Callable[[Path], object]] = {  # what a run replaces, and who reads it
+    f"{names.ANSWERS}/1-a.json": lambda run: control.read_answer(Disk(), run, "1-a"),
+    names.SUMMARY: read_summary,
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize(
+    "target", ["outside/off.json", "outside/torn", "outside/nothing", "outside/pipe"]
+)
+def test_what_a_run_writes_takes_the_place_of_a_link_and_is_never_read_through_one(
+    name: str, target: str, tmp_path: Path, outside: Outside
 ) -> None:
     tuner, _ = start(tmp_path)
-    ident = control.send(Disk(), tmp_path / "run", "pause", {})
-    link = tmp_path / "run" / names.ANSWERS / f"{ident}.json"
-    link.parent.mkdir()
+    run, link = tmp_path / "run", tmp_path / "run" / name
+    for directory in (names.COMMANDS, names.ANSWERS):
+        (run / directory).mkdir()
+    (run / names.COMMANDS / "1-a.json").write_bytes(ORDER)
+    link.unlink(missing_ok=True)
     link.symlink_to(tmp_path / target)
-    with pytest.raises(OSError, match="is a symbolic link"):
-        control.read_answer(Disk(), tmp_path / "run", ident)
+    if name == names.SUMMARY:
+        assert read_summary(run) is None
+    else:
+        with pytest.raises(OSError, match="is a symbolic link"):
+            WRITTEN[name](run)
     with tuner:
         tuner.report({"val/loss": 1.0})
-        answer = control.read_answer(Disk(), tmp_path / "run", ident)
-    assert answer is not None
-    assert answer.accepted
+        assert WRITTEN[name](run) is not None
+    assert [accepted for accepted, _ in answers(run)] == [True]
     assert not link.is_symlink()
     assert outside.is_untouched()
 
@@ -211,22 +224,6 @@ def test_an_owner_is_not_looked_for_behind_a_link_or_a_pipe(
     os.mkfifo(tmp_path / names.LOCK)
     with pytest.raises(RunDirectoryError, match="is not a file"):
         owner_of(tmp_path)
-
-
-@pytest.mark.parametrize("target", ["outside/torn", "outside/nothing", "outside/pipe"])
-def test_a_summary_takes_the_place_of_a_link_and_is_never_read_through_one(
-    target: str, tmp_path: Path, outside: Outside
-) -> None:
-    tuner, _ = start(tmp_path)
-    link = tmp_path / "run" / names.SUMMARY
-    link.unlink()
-    link.symlink_to(tmp_path / target)
-    assert read_summary(tmp_path / "run") is None
-    with tuner:
-        tuner.report({"val/loss": 1.0})
-    assert not link.is_symlink()
-    assert read_summary(tmp_path / "run") is not None
-    assert outside.is_untouched()
 
 
 def test_a_summary_that_is_no_file_is_none_and_never_waited_for(tmp_path: Path) -> None:
