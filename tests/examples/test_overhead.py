@@ -5,6 +5,9 @@ import gc
 import io
 import json
 import math
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +31,15 @@ from gptune.records import Action, Decision
 from gptune.run_directory.summary_file import read_summary
 
 TINY = Effort(
-    repeats=3, calls=5, decisions=3, lines=3, imports=1, copies=2, long=200, backend="eager"
+    repeats=3,
+    calls=5,
+    decisions=3,
+    lines=3,
+    imports=1,
+    copies=2,
+    long=200,
+    steps=64,
+    backend="eager",
 )
 FIGURES = [
     "step_us",
@@ -43,6 +54,8 @@ FIGURES = [
     "import_ratio",
     "status_ratio",
     "rss_growth_mb_per_million",
+    "adapter_us_lightning",
+    "adapter_us_huggingface",
 ]
 
 
@@ -60,26 +73,31 @@ class Run:
     code: int
     report: Report
     printed: str
+    complaints: str
     file: Path
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    place, seen, out = tmp_path_factory.mktemp("overhead"), list[Report](), io.StringIO()
+    place, seen = tmp_path_factory.mktemp("overhead"), list[Report]()
+    out, errors = io.StringIO(), io.StringIO()
 
     def watched(directory: Path, effort: Effort, seed: int) -> Report:
         seen.append(measure(directory, effort, seed))
         return seen[-1]
 
     file = place / "figures.json"
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(errors))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(overhead, "QUICK", replace(TINY, repeats=9, calls=40))
         patch.setattr(overhead, "measure", watched)
         patch.setattr(snapshots, "LARGE", 128)  # its size matters to what is measured alone
         patch.setenv("COLUMNS", "160")
         code = overhead.main(["--quick", "--json", str(file), "--directory", str(place)])
     (report,) = seen
-    return Run(code, report, out.getvalue(), file)
+    return Run(code, report, out.getvalue(), errors.getvalue(), file)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +112,7 @@ def test_every_figure_is_there_and_positive(report: Report) -> None:
         assert math.isfinite(figure.value), name
         assert figure.value > 0 or name.startswith(("extra_graphs", "rss_growth")), name
         assert figure.better == "lower"
-        assert name.endswith(f"_{figure.unit}") or name.startswith("extra_graphs"), name
+        assert f"_{figure.unit}_" in f"{name}_" or name.startswith("extra_graphs"), name
         assert name in MEANINGS
 
 
@@ -111,7 +129,8 @@ def test_what_is_written_has_the_form_that_all_benchmarks_share(report: Report) 
     for figure in plain["figures"].values():
         assert figure.keys() == {"value", "unit", "better"}
     assert plain["seeds"] == [3]
-    assert {"python", "torch", "gptune-torch"} <= plain["versions"].keys()
+    known = {"python", "torch", "gptune-torch", "lightning", "transformers"}
+    assert known <= plain["versions"].keys()
 
 
 def test_the_hooks_are_measured_with_all_three_knobs_in_force_and_a_change_unjudged(
@@ -159,6 +178,9 @@ def test_turns_are_paired_and_the_collector_is_put_back() -> None:
 def test_the_command_prints_a_table_writes_its_file_and_cleans_up(run: Run) -> None:
     assert run.code == 0
     assert all(name in run.printed for name in [*FIGURES, "bare_step_us"])
+    assert run.printed.split()[:4] == ["what", "gptune", "costs", "(medians,"]  # and nothing before
+    assert run.printed.rstrip().endswith("┘")
+    assert run.complaints == ""
     assert list(json.loads(run.file.read_text())["figures"]) == FIGURES
     assert list(run.file.parent.iterdir()) == [run.file]
 
@@ -172,3 +194,28 @@ def test_the_snapshot_that_is_measured_holds_model_and_optimizer() -> None:
     weights = sum(p.nbytes for p in state.model.parameters())
     steps = sum(1 for _ in state.model.parameters()) * 4
     assert state.nbytes == 3 * weights + steps
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [
+        ("lightning", "lightning"),
+        ("transformers", "huggingface"),
+        ("accelerate", "huggingface"),
+        ("", "huggingface,lightning"),  # both
+    ],
+)
+def test_a_framework_that_is_missing_is_named_with_its_extra_before_anything_is_measured(
+    module: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overhead, "find_spec", lambda name: None if module in name else object())
+    said = re.escape(f"pip install 'gptune-torch[{extra}]'")
+    with pytest.raises(ImportError, match=said):
+        overhead.main(["--directory", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_frameworks_are_loaded_only_when_they_are_measured() -> None:
+    code = "import sys, examples.benchmarks.overhead.__main__; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"lightning", "transformers", "accelerate"} & set(run.stdout.split())

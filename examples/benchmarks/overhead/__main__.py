@@ -1,11 +1,12 @@
-"""What gptune costs: a counted step, a scaled step, a decision, a snapshot, a line, a status.
+"""What gptune costs: a step, a scaled step, a callback, a decision, a snapshot, a line, a status.
 
 Run from the root of the repository::
 
     python -m examples.benchmarks.overhead --quick --json overhead.json
 
 Everything is measured on one thread, against the same thing without gptune, taking turns, so that
-a busy machine slows both alike.
+a busy machine slows both alike; a framework's callback is timed inside of the framework. It needs
+the extras ``lightning`` and ``huggingface``.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,26 @@ from examples.benchmarks.overhead.memory import measure_growth
 from examples.benchmarks.overhead.snapshots import measure_snapshot
 
 LIBRARIES = ("gptune-torch", "torch", "gpytorch", "botorch", "numpy", "scipy", "msgspec")
-QUICK = Effort(repeats=150, calls=300, decisions=150, lines=500, imports=31, copies=40, long=50_000)
+EXTRAS = {"lightning": "lightning", "transformers": "huggingface", "accelerate": "huggingface"}
+QUICK = Effort(
+    repeats=150,
+    calls=300,
+    decisions=150,
+    lines=500,
+    imports=31,
+    copies=40,
+    long=50_000,
+    steps=2048,
+)
 FULL = Effort(
-    repeats=1000, calls=500, decisions=600, lines=5000, imports=151, copies=300, long=1_000_000
+    repeats=1000,
+    calls=500,
+    decisions=600,
+    lines=5000,
+    imports=151,
+    copies=300,
+    long=1_000_000,
+    steps=16_384,
 )
 
 
@@ -69,7 +88,12 @@ class Report:
 
 
 def measure(directory: Path, effort: Effort, seed: int) -> Report:
-    """Measure everything; logs go under the directory."""
+    """Measure everything; logs go under the directory.
+
+    Raises:
+        ImportError: If a framework is missing, before anything is measured.
+    """
+    check_frameworks()
     step = measure_step(directory, effort, seed)
     hooks, bare_optimizer = measure_hooks(directory, effort, seed)
     decision, idle = measure_decisions(directory, effort, seed)
@@ -79,6 +103,7 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
     compiled, bare_compiled = measure_compiled(directory, effort, seed)
     copying = measure_snapshot(effort, seed)
     growth = measure_growth(effort, seed)
+    callbacks = measure_callbacks(directory, effort)
     figures = {
         "step_us": Figure(step, "us"),
         "guarded_step_us": Figure(measure_guarded(directory, effort, seed), "us"),
@@ -92,6 +117,7 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
         "import_ratio": Figure(ours / theirs, "ratio"),
         "status_ratio": Figure(status / beside_status, "ratio"),
         "rss_growth_mb_per_million": Figure(growth, "mb_per_million"),
+        **{name: Figure(value, "us") for name, value in callbacks.items()},
     }
     beside = {
         "bare_step_us": Figure(measure_training_step(effort, seed), "us"),
@@ -108,6 +134,27 @@ def measure(directory: Path, effort: Effort, seed: int) -> Report:
         "status_ms": Figure(status, "ms"),
     }
     return Report(figures, beside)
+
+
+def check_frameworks() -> None:
+    """Check that the frameworks are there, without loading them: that would disturb the rest.
+
+    Raises:
+        ImportError: Naming the extras that bring what is missing.
+    """
+    missing = sorted({extra for module, extra in EXTRAS.items() if find_spec(module) is None})
+    if missing:
+        raise ImportError(
+            "the benchmark times the callbacks of frameworks that are not installed; run "
+            f"pip install 'gptune-torch[{','.join(missing)}]'"
+        )
+
+
+def measure_callbacks(directory: Path, effort: Effort) -> dict[str, float]:
+    """Measure what the callbacks cost a step [us]; done last, for it loads the frameworks."""
+    from examples.benchmarks.overhead.adapters import measure_adapters
+
+    return measure_adapters(directory / "callbacks", effort.steps)
 
 
 MEANINGS = {
@@ -128,6 +175,8 @@ MEANINGS = {
     "import_ratio": "import gptune / import argparse, json",
     "status_ratio": "gptune status of a run of some hundred decisions / the same",
     "rss_growth_mb_per_million": "growth of the process in a million decisions that make changes",
+    "adapter_us_lightning": "Lightning's callback, a step, under the guard",
+    "adapter_us_huggingface": "the Trainer's callback and its hook in the model, a step, likewise",
     "status_ms": "that status",
     "bare_step_us": "a training step of a small classifier, without gptune",
     "bare_optimizer_step_us": "that optimizer.step without the multipliers",
@@ -143,7 +192,7 @@ def versions() -> dict[str, str]:
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread"
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
+        **{name: version(name) for name in (*LIBRARIES, *EXTRAS)},
         "machine": machine,
     }
 

@@ -26,6 +26,7 @@ from gptune.adapters.huggingface import Losses
 
 CHUNK = 16  # steps whose mean is one measurement: the guard looks at the losses once in as many
 WARM = 2  # chunks left out
+TALKING = ("lightning.pytorch", "lightning.fabric", "transformers", "gptune")  # loggers
 
 
 class Stopwatch:
@@ -143,20 +144,36 @@ def measure_huggingface(directory: Path, steps: int) -> float:
     )
     rows: Any = [{"x": torch.randn(8), "labels": torch.randn(1)} for _ in range(steps)]
     trainer = Trainer(model=Model(), args=arguments, train_dataset=rows, callbacks=[callback])
-    with contextlib.redirect_stdout(io.StringIO()):
-        trainer.train()
+    trainer.train()
     return watch.median
 
 
 def measure_adapters(directory: Path, steps: int = 1024) -> dict[str, float]:
-    """Measure both [us]; logs go under the directory."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the frameworks' advice
+    """Measure both [us]; logs go under the directory, and nothing is printed."""
+    with torch.random.fork_rng(devices=[]), quiet():
         return {
             "adapter_us_lightning": measure_lightning(directory, steps),
             "adapter_us_huggingface": measure_huggingface(directory, steps),
         }
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what the frameworks print, log and warn of from the terminal."""
+    loggers = [logging.getLogger(name) for name in TALKING]
+    levels = [logger.level for logger in loggers]
+    with contextlib.ExitStack() as stack:
+        for redirect in (contextlib.redirect_stdout, contextlib.redirect_stderr):
+            stack.enter_context(redirect(io.StringIO()))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ class Effort:
     imports: int  # processes of each kind
     copies: int  # snapshots of the training state
     long: int  # decisions of a long run
+    steps: int  # training steps under a framework's callback
     backend: str = "inductor"  # that compiles the step
 
 
