@@ -26,7 +26,6 @@ from gptune.adapters.huggingface import Losses
 
 CHUNK = 16  # steps whose mean is one measurement: the guard looks at the losses once in as many
 WARM = 2  # chunks left out
-TALKING = ("lightning.pytorch", "lightning.fabric", "transformers", "gptune")  # loggers
 
 
 class Stopwatch:
@@ -160,20 +159,18 @@ def measure_adapters(directory: Path, steps: int = 1024) -> dict[str, float]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep what the frameworks print, log and warn of from the terminal."""
-    loggers = [logging.getLogger(name) for name in TALKING]
-    levels = [logger.level for logger in loggers]
-    with contextlib.ExitStack() as stack:
-        for redirect in (contextlib.redirect_stdout, contextlib.redirect_stderr):
-            stack.enter_context(redirect(io.StringIO()))
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # all: which loggers Lightning uses depends on its imports
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
             yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+    finally:
+        logging.disable(disabled)
 
 
 if __name__ == "__main__":
