@@ -185,6 +185,12 @@ def test_the_command_prints_a_table_writes_its_file_and_cleans_up(run: Run) -> N
     assert list(run.file.parent.iterdir()) == [run.file]
 
 
+def test_the_page_tells_every_figure_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
+    (section,) = re.findall(r"## What it costs\n(.*?)(?:\n## |\Z)", page, flags=re.DOTALL)
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)) == sorted(FIGURES)
+
+
 def test_hooks_add_no_graph_to_a_compiled_step(report: Report) -> None:
     assert report.figures["extra_graphs_120_multipliers"].value == 0
 
