@@ -1,22 +1,32 @@
 """One decision for all processes that train one model: rank 0 decides, and all do the same.
 
-All is built of one exchange of bytes. At a decision there are three, at the same places on every
-rank: what each has seen, what rank 0 plans, and where each stands afterwards. A failure is a word
-like any other, so that nobody waits for one that has none to say.
+All is built of one exchange of bytes. At a decision there are four, at the same places on every
+rank: what rank 0 was ordered, what each has seen, what rank 0 plans, and where each stands
+afterwards. There is one more when a Tuner is made, one when a state is loaded, and two when the
+guard restores; nothing else communicates. A failure is a word like any other, so that nobody waits
+for one that has none to say.
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 from torch import distributed
 
+from gptune.configs.reading import shown
 from gptune.errors import StateError
-from gptune.online.decision import KernelState, Plan, Seen
-from gptune.online.foreign import Answer
+from gptune.online.decision import KernelConfig, KernelState, Plan, Seen
+from gptune.online.foreign import Answer, foreign_call
 from gptune.records import Reading
+from gptune.run_directory.control import Message
+from gptune.run_directory.names import RANK
+
+NOBODY = b""  # the word of one that takes no part
 
 
 class Ranks(Protocol):
@@ -51,7 +61,7 @@ class Alone:
         return [mine]
 
 
-class Word(msgspec.Struct, frozen=True, kw_only=True):
+class Word(Struct, frozen=True, kw_only=True):
     """What rank 0 has decided, or why it could not."""
 
     state: KernelState | None = None
@@ -69,27 +79,104 @@ class DifferError(StateError):
     """Ranks are not alike: contained where it arises, like any failure of an exchange."""
 
 
+class Start(Struct, frozen=True, kw_only=True):
+    """What a rank starts with.
+
+    Attributes:
+        run_dir: The run directory; rank 0's counts.
+        seed: Of all chance; rank 0's counts.
+        alike: Name -> what must be the same on all ranks.
+    """
+
+    run_dir: str | None
+    seed: int
+    alike: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, config: KernelConfig, run_dir: str | Path | None, seed: int) -> Self:
+        """Say what this rank starts with."""
+        knobs = {
+            f"knob {family}": msgspec.to_builtins(knob) for family, knob in config.knobs.items()
+        }
+        return cls(
+            run_dir=None if run_dir is None else str(run_dir),
+            seed=seed,
+            alike={
+                **{f"recipe.{name}": part for name, part in config.recipe.to_dict().items()},
+                "total_steps": config.total_steps,
+                "knobs": sorted(config.knobs),
+                **knobs,
+            },
+        )
+
+
+def begin(ranks: Ranks, mine: Start, name: Callable[[], Path]) -> tuple[Path | None, int]:
+    """Give every rank its own directory, inside rank 0's, and the seed of them all.
+
+    Args:
+        ranks: The processes.
+        mine: What this one starts with.
+        name: Names a run directory, where rank 0 has none.
+
+    Raises:
+        StateError: If they start with different things, or one cannot be reached.
+    """
+    path = Path(mine.run_dir) if mine.run_dir is not None else None
+    if ranks.count == 1:
+        return path, mine.seed
+    path = path or (name() if ranks.number == 0 else None)
+    told = msgspec.json.encode(replace(mine, run_dir=None if path is None else str(path)))
+    said = foreign_call(lambda: ranks.exchange(told))
+    if said.value is None:
+        raise StateError(
+            f"ranks: the other processes that train this model do not answer ({said.message}); "
+            "make the Tuner on all of them, at the same place, or pass ranks=Alone()"
+        ) from said.error
+    starts = [msgspec.json.decode(one, type=Start) for one in said.value]
+    _check_alike(starts)
+    place = Path(str(starts[0].run_dir))
+    return (place / f"{RANK}{ranks.number}" if ranks.number else place), starts[0].seed
+
+
+def meet(ranks: Ranks, orders: Sequence[Message]) -> Sequence[Message]:
+    """Give every rank the orders that rank 0 has taken.
+
+    Raises:
+        DifferError: If one takes no part.
+        Exception: Whatever the exchange raises.
+    """
+    if ranks.count == 1:
+        return orders
+    # Not msgspec's: a number of any length may stand in an order, and is refused where it is read.
+    said = ranks.exchange(json.dumps([msgspec.structs.asdict(one) for one in orders]).encode())
+    absent = [number for number, one in enumerate(said) if one == NOBODY]
+    if absent:
+        raise DifferError(f"rank {absent[0]} is in mode off and takes no part")
+    return [Message(**one) for one in json.loads(said[0])]
+
+
+def decline(ranks: Ranks) -> None:
+    """Tell the others, who wait for it, that this rank takes no part in a decision.
+
+    Raises:
+        DifferError: If another one would.
+        Exception: Whatever the exchange raises.
+    """
+    if ranks.count > 1 and any(one != NOBODY for one in ranks.exchange(NOBODY)):
+        raise DifferError(f"rank {ranks.number} is in mode off and takes no part")
+
+
 def join(ranks: Ranks, seen: Seen) -> Seen:
     """Give every rank what all have seen together.
 
     Raises:
-        DifferError: If one takes no part, or they have not taken the same steps.
+        DifferError: If they have not taken the same steps.
         Exception: Whatever the exchange raises.
     """
     if ranks.count == 1:
         return seen
-    all_seen = _gather(ranks, seen)
-    present = [one for one in all_seen if one is not None]
-    if len(present) < len(all_seen):
-        absent = [number for number, one in enumerate(all_seen) if one is None]
-        raise DifferError(f"rank {absent[0]} is in mode off and takes no part")
-    return joint(present)
-
-
-def decline(ranks: Ranks) -> None:
-    """Tell the others, who wait for it, that this rank takes no part in a decision."""
-    if ranks.count > 1:
-        ranks.exchange(msgspec.msgpack.encode(None))
+    said = ranks.exchange(msgspec.msgpack.encode(seen))
+    return joint([msgspec.msgpack.decode(one, type=Seen) for one in said])
 
 
 def first(ranks: Ranks, word: Word) -> Word:
@@ -103,6 +190,23 @@ def first(ranks: Ranks, word: Word) -> Word:
 def agree(ranks: Ranks, stand: Callable[[], str]) -> bool:
     """Say whether all ranks stand where this one does; alone, nothing is looked at."""
     return ranks.count == 1 or len(set(ranks.exchange(stand().encode()))) == 1
+
+
+def all_do(ranks: Ranks, mine: bool) -> bool:  # noqa: FBT001  a vote
+    """Say whether something holds on every rank.
+
+    Raises:
+        StateError: If one cannot be reached.
+    """
+    if ranks.count == 1:
+        return mine
+    said = foreign_call(lambda: ranks.exchange(b"1" if mine else b"0"))
+    if said.value is None:
+        raise StateError(
+            f"ranks: the other processes that train this model do not answer ({said.message}); "
+            "call load_state_dict on all of them, with the same state"
+        ) from said.error
+    return all(one == b"1" for one in said.value)
 
 
 def joint(all_seen: Sequence[Seen]) -> Seen:
@@ -149,6 +253,12 @@ def is_alone() -> bool:
     return not initialised or distributed.get_world_size() == 1
 
 
-def _gather(ranks: Ranks, mine: Seen) -> list[Seen | None]:
-    said = ranks.exchange(msgspec.msgpack.encode(mine))
-    return [msgspec.msgpack.decode(one, type=Seen | None) for one in said]
+def _check_alike(starts: Sequence[Start]) -> None:
+    """Raise if a rank starts with something else than rank 0."""
+    for number, start in enumerate(starts):
+        for name, value in starts[0].alike.items():
+            if start.alike.get(name) != value:
+                raise StateError(
+                    f"ranks: rank {number} has {name} {shown(start.alike.get(name))}, rank 0 has "
+                    f"{shown(value)}; make the Tuner with the same arguments on all of them"
+                )

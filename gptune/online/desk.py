@@ -1,6 +1,6 @@
 """Where commands from another terminal arrive: each is done at most once, and answered."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gptune.events import Command, Line, Moment
@@ -9,7 +9,7 @@ from gptune.run_directory.control import Answer, Message
 from gptune.run_directory.file_system import FileSystem
 
 AGAIN = "was taken before, and is not done again"
-Obey = Callable[[Message], tuple[bool, str]]
+UNANSWERED = "a command from outside cannot be taken or answered"
 
 
 class Desk:
@@ -33,44 +33,47 @@ class Desk:
         events = (line.event for line in past)
         self._done = {event.id for event in events if isinstance(event, Command)}
 
-    def serve(self, obey: Obey, now: Callable[[], Moment]) -> int:
-        """Do every command that waits; gives how many there were. Never raises for the disk.
+    def take(self, now: Callable[[], Moment]) -> Iterator[Message]:
+        """Take the commands that wait, one after another, to do each before the next is taken.
 
-        Args:
-            obey: Does one command, and says whether it was done and what came of it.
-            now: Says when.
+        What was taken before is answered at once. Never raises for the disk; a command that cannot
+        be taken away stops no other.
         """
         try:
             found = control.waiting(self._files, self._directory)
         except OSError as error:
             self._say(f"commands from outside cannot be read or answered ({error})")
-            return 0
-        return sum(self._serve(ident, obey, now) for ident in found)
+            return
+        for ident in found:
+            message = self._take(ident)
+            if message is not None and message.id in self._done:
+                # A loss of power, or somebody, may bring back the file of a command that was done.
+                self.answer(message, now(), (False, AGAIN))
+            elif message is not None:
+                self._done.add(message.id)
+                yield message
+
+    def answer(self, message: Message, moment: Moment, said: tuple[bool, str]) -> None:
+        """Leave the answer to a command: whether it was done, and what came of it."""
+        made = Answer(
+            id=message.id,
+            accepted=said[0],
+            message=said[1],
+            decision=moment.decision,
+            step=moment.step,
+        )
+        try:
+            control.answer(self._files, self._directory, made)
+        except OSError as error:
+            self._say(f"{UNANSWERED} ({error})")
 
     def frozen(self) -> str:
         """Say why outside commands are shut out; empty when they are not."""
         return control.frozen(self._files, self._directory)
 
-    def _serve(self, ident: str, obey: Obey, now: Callable[[], Moment]) -> bool:
-        """Do one command; one that cannot be taken away or answered stops no other."""
+    def _take(self, ident: str) -> Message | None:
         try:
-            message = control.take(self._files, self._directory, ident)
-            if message is not None:
-                control.answer(self._files, self._directory, self._do(message, obey, now()))
+            return control.take(self._files, self._directory, ident)
         except OSError as error:
-            self._say(f"a command from outside cannot be taken or answered ({error})")
-            return False
-        return message is not None
-
-    def _do(self, message: Message, obey: Obey, moment: Moment) -> Answer:
-        # A loss of power, or somebody, may bring back the file of a command that was done.
-        again = message.id in self._done
-        self._done.add(message.id)
-        accepted, text = (False, AGAIN) if again else obey(message)
-        return Answer(
-            id=message.id,
-            accepted=accepted,
-            message=text,
-            decision=moment.decision,
-            step=moment.step,
-        )
+            self._say(f"{UNANSWERED} ({error})")
+            return None

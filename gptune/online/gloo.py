@@ -6,6 +6,10 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from gptune.errors import StateError
+from gptune.online.collective import Alone, Ranks, is_alone
+from gptune.online.foreign import foreign_call
+
 SECONDS = 300.0  # that one rank waits for the others; a decision of rank 0 is made meanwhile [s]
 
 
@@ -41,6 +45,23 @@ class Gloo:
 
     def _gather(self, into: list[Tensor], mine: Tensor) -> None:
         distributed.all_gather(into, mine, group=self._group)
+
+
+def find_ranks() -> Ranks:
+    """Give the processes that torch.distributed knows; one alone, if it was not initialised.
+
+    Raises:
+        StateError: If the others do not take part.
+    """
+    if is_alone():
+        return Alone()
+    made = foreign_call(Gloo)
+    if made.value is None:
+        raise StateError(
+            f"ranks: no group of all processes that train this model could be made ({made.message})"
+            "; make the Tuner on all of them, at the same place, or pass ranks=Alone()"
+        ) from made.error
+    return made.value
 
 
 def _padded(data: bytes, size: int) -> Tensor:

@@ -83,7 +83,7 @@ class Rescue:
             symptom = self._symptom()
             if symptom is not None and self._may_restore():
                 self._restore(symptom)
-        elif losses and "last" not in self._steps and not self._is_poisoned():
+        elif losses and self._alone and "last" not in self._steps and not self._is_poisoned():
             self._save("last")  # nothing was measured yet, but it is better than nothing
 
     def _count(self, finite: int, known: int) -> None:
@@ -183,11 +183,14 @@ class Rescue:
         may = "best" in self._steps and symptom is not Reason.NOT_FINITE  # that is no measure
         if may and guard.prefers_best(rules, before, repeat=repeat):
             slot = "best"
+        if not session.agree(lambda: f"{slot} of step {self._steps[slot]}"):
+            return
         knobs = [hand.actuator for hand in session.hands.values()]
         done = foreign_call(lambda: self._state.restore(slot, knobs))
         if done.error is not None:
             session.say(f"{symptom}: the training state could not be put back: {done.message}")
             session.caught.append(done.error)
+        if not session.agree(lambda: str(done.error is None)) or done.error is not None:
             return
         self._note(symptom, slot)
         if guard.gives_up(rules, session.state.guard):

@@ -1,6 +1,6 @@
 """Does what another terminal orders: each command is written down first, then done."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -8,12 +8,15 @@ from msgspec.structs import replace
 from gptune.errors import GptuneError
 from gptune.events import Command
 from gptune.online.decision import Outcome
+from gptune.online.desk import Desk
 from gptune.online.foreign import foreign_call
 from gptune.online.session import Session
 from gptune.online.steering import Steered, read_order, steer
 from gptune.recipe.recorded import Movement, own_movements
 from gptune.records import Reason
 from gptune.run_directory.control import Message
+
+PARTED = "the processes that train one model have parted; restart all of them"
 
 
 class Service:
@@ -23,12 +26,35 @@ class Service:
         self._session = session
 
     def serve(self) -> None:
-        """Do what another terminal has ordered since the last look."""
+        """Do what another terminal has ordered since the last look.
+
+        One of several processes does nothing between decisions, which all ranks make alike; at its
+        end each answers for itself.
+        """
         session = self._session
+        if session.ranks.count > 1 and not session.closed:
+            return
         if session.desk is not None and not session.waits_for_state:
-            served = session.desk.serve(self._obey, session.now)
-            if served:
-                session.publish()
+            self._do_all(session.desk.take(session.now), session.desk)
+
+    def serve_together(self) -> None:
+        """Do it at a decision: what rank 0 was ordered, all ranks do."""
+        session = self._session
+        if session.ranks.count == 1:
+            self.serve()
+        else:
+            desk = session.desk if session.ranks.number == 0 else None
+            self._do_all(session.meet(list(desk.take(session.now)) if desk else []), desk)
+
+    def _do_all(self, orders: Iterable[Message], desk: Desk | None) -> None:
+        session, done = self._session, 0
+        for message in orders:
+            moment, said = session.now(), self._obey(message)
+            if desk is not None:
+                desk.answer(message, moment, said)
+            done += 1
+        if done:
+            session.publish()
 
     def _obey(self, message: Message) -> tuple[bool, str]:
         done = foreign_call(lambda: self._do(message))
@@ -44,6 +70,7 @@ class Service:
         assert session.desk is not None
         refusal = message.fault or session.desk.frozen()
         refusal = refusal or ("the run has ended" if session.closed else "")
+        refusal = refusal or (PARTED if session.parted else "")
         steered, arguments = None, dict[str, Any]()
         if not refusal:
             try:

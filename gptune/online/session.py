@@ -1,7 +1,7 @@
 """One run in motion: the kernel's memory, the hands and the log. Plans come in, deeds go out."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -9,7 +9,7 @@ from gptune.configs import Mode
 from gptune.configs.overrides import override
 from gptune.core.proposer import Proposer
 from gptune.errors import GptuneError
-from gptune.events import Blocked, Closed, KnobReading, ModeChanged, Moment, Paused
+from gptune.events import Closed, KnobReading, ModeChanged, Moment, Paused
 from gptune.online import collective, setup
 from gptune.online.asking import consult
 from gptune.online.bulletin import Bulletin
@@ -36,16 +36,15 @@ from gptune.online.foreign import Answer, foreign_call
 from gptune.online.look_ahead import LOADED
 from gptune.online.notices import Notices
 from gptune.online.opening import announce, carry_over, keep_recipe, opened, read_past
-from gptune.online.replay import Score, live_faults, news
+from gptune.online.replay import Score
 from gptune.online.steering import by_hand
 from gptune.online.watch import KnobStatus, Watch
 from gptune.records import Action, Decision, Point, Proposal, Reason, Request, Scalar, Told
+from gptune.run_directory.control import Message
 from gptune.run_directory.event_log import EventLog
 from gptune.run_directory.file_system import FileSystem
 
-POLL = 64  # steps between two looks for commands, beside those at decisions [steps]
-
-
+T = TypeVar("T")
 MakeProposer = Callable[[KernelConfig, int], Proposer | None]
 
 
@@ -83,6 +82,7 @@ class Session:
         self.interrupt: Callable[[str], None] = lambda why: None  # no look ahead is at work
         self.ranks: Ranks = Alone()
         self.parted = False  # from other ranks: what is done here is not done there
+        self._parts_now = False  # since the last decision, which the next one says
         self._make_proposer = make_proposer
         self.files = files
         self._proposer = make_proposer(config, seed)
@@ -183,33 +183,45 @@ class Session:
 
     # decisions --------------------------------------------------------------------------------
 
+    def meet(self, orders: Sequence[Message]) -> Sequence[Message]:
+        """Begin a decision on all ranks: give them the orders that rank 0 has taken."""
+        met = self._exchange(lambda: collective.meet(self.ranks, orders))
+        return orders if met is None else met
+
     def decide(self, mine: Seen) -> Decision:
         """Make one decision of what was seen, and carry it out: on all ranks, alike.
 
         Where they differ, or cannot be reached, each puts back what is open, and tuning stops.
         """
-        joined = foreign_call(lambda: collective.join(self.ranks, mine))
-        if joined.value is None:
-            return self._part(joined)
-        planned = self._plan(joined.value)
-        told = foreign_call(lambda: collective.first(self.ranks, Word.of(planned)))
-        if told.value is None:
-            return self._part(told)
-        if told.value.state is None or told.value.plan is None:
-            return self._stop(told.value.failure, planned.error)
-        self.state, made = told.value.state, told.value.plan
+        seen = self._exchange(lambda: collective.join(self.ranks, mine))
+        planned: Answer[Any] = Answer() if seen is None else self._plan(seen)
+        word = self._exchange(lambda: collective.first(self.ranks, Word.of(planned)))
+        if seen is None or word is None:
+            self._parts_now = False
+            return self._blocked(Reason.RANKS_DIFFER)
+        if word.state is None or word.plan is None:
+            return self._stop(word.failure, planned.error)
+        self.state, made = word.state, word.plan
         self.symptom = made.draft.symptom
-        decision = describe(made, self._carry_out(made), joined.value.objective)
-        agreed = foreign_call(lambda: collective.agree(self.ranks, self._stand))
-        if not agreed.value:
-            self._part(agreed)
+        decision = describe(made, self._carry_out(made), seen.objective)
+        self.agree(self._stand)
+        self._parts_now = False  # this decision was made
         return decision
+
+    def agree(self, stand: Callable[[], str]) -> bool:
+        """Say whether all ranks stand alike; where they do not, they part."""
+
+        def compare() -> None:
+            if not collective.agree(self.ranks, stand):
+                raise collective.DifferError("they differ in its knobs, or in what is put back")
+
+        self._exchange(compare)
+        return not self._parts_now
 
     def decline(self) -> None:
         """Take no part in a decision that other ranks may make."""
-        gone = foreign_call(lambda: collective.decline(self.ranks))
-        if gone.error is not None:
-            self._part(gone)
+        self._exchange(lambda: collective.decline(self.ranks))
+        self._parts_now = False
 
     def _plan(self, seen: Seen) -> Answer[tuple[KernelState, Plan]]:
         """Plan, on rank 0; the others do what it says."""
@@ -217,16 +229,20 @@ class Session:
             return Answer()
         return foreign_call(lambda: plan(self.config, self.state, seen, self._propose))
 
-    def _part(self, why: Answer[Any]) -> Decision:
-        """Go on alone, with what is open put back, and tune no more: ranks must not differ."""
-        said = why.message or "they differ in its knobs"
-        self.say(f"tuning stops in the processes that train one model: {said}")
-        self.caught.extend([] if why.error is None else [why.error])
-        self.ranks, self.parted = Alone(), True
+    def _exchange(self, do: Callable[[], T]) -> T | None:
+        """Do what needs the other ranks; if it fails, go on alone, with what is open put back."""
+        if self._parts_now:
+            return None
+        done = foreign_call(do)
+        if done.error is None:
+            return done.value
+        self.say(f"tuning stops in the processes that train one model: {done.message}")
+        self.caught.append(done.error)
+        self.ranks, self.parted, self._parts_now = Alone(), True, True
         self.resolve(Reason.RANKS_DIFFER)
         if WIDTH[self.state.mode] > WIDTH[Mode.OBSERVE]:
             self.set_mode(Mode.OBSERVE, by="ranks")
-        return self._blocked(Reason.RANKS_DIFFER)
+        return None
 
     def _stand(self) -> str:
         """Say where everything stands that must be equal on all ranks."""
@@ -250,28 +266,6 @@ class Session:
         if outcome.applied:
             self.resolve(reason, Action.ACCEPTED)
         return outcome
-
-    def play(self) -> None:
-        """Make the recorded changes that are due."""
-        for group in self.score.due(self.steps):
-            moves = news(group, self.state.point)
-            if self.log is None or not moves:
-                continue
-            faults = live_faults(group, self.config.knobs, self.state.point, self.state.safety)
-            if self.state.mode is not Mode.REPLAY:
-                faults = (Reason.LEFT_REPLAY,)
-            if faults:
-                said = f"{', '.join(moves)} is not moved as recorded at step {self.steps}"
-                self.log.append(self.now(), Blocked(reasons=faults, message=said))
-                self.say(f"{said}: {', '.join(faults)}")
-            else:
-                self.move(moves, source="replay", tag=f"replay-{self.log.seq}")
-
-    def next_look(self) -> int:
-        """Say after which step commands or recorded changes are looked for again [steps]."""
-        regular = (self.steps // POLL + 1) * POLL
-        recorded = self.score.step
-        return regular if recorded is None else min(regular, recorded)
 
     # inside and outside ------------------------------------------------------------------------
 
@@ -314,6 +308,7 @@ class Session:
         """
         own, log = self.state.mode, self.log
         goes_on = log is not None and belongs(log, read.log) and not read.kernel.log_failed
+        goes_on = collective.all_do(self.ranks, goes_on)
         kernel = replace(read.kernel, log_failed=False)
         if not goes_on:
             # Not the log that the open change was written to: it may not come into force here.
@@ -396,5 +391,5 @@ class Session:
         return self._blocked(Reason.KERNEL_FAILED)
 
     def _blocked(self, why: Reason) -> Decision:
-        number, step = self.state.decision, self.steps
-        return Decision(number=number, step=step, verdict=Action.BLOCKED, reasons=(why,))
+        blocked, number = Action.BLOCKED, self.state.decision
+        return Decision(number=number, step=self.steps, verdict=blocked, reasons=(why,))

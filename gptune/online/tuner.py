@@ -18,11 +18,13 @@ from gptune.online.batches import Batches
 from gptune.online.care import NEVER, Care, Given
 from gptune.online.checkpoint import read_checkpoint, refusal
 from gptune.online.clock import Clock, SystemClock
-from gptune.online.collective import Alone, Ranks, is_alone
+from gptune.online.collective import Ranks, Start, begin, is_alone
 from gptune.online.decision import KernelConfig, start_point
+from gptune.online.gloo import find_ranks
 from gptune.online.look_ahead import SAVED
 from gptune.online.metrics import Source
-from gptune.online.opening import find_recipe, is_used, open_log
+from gptune.online.opening import default_run_dir, find_recipe, is_used, open_log
+from gptune.online.playing import next_look, play
 from gptune.online.replay import Score, check_replay, read_replay
 from gptune.online.service import Service
 from gptune.online.session import Session
@@ -70,13 +72,18 @@ class Tuner:
         clock: Tells the time for logs; no decision depends on it.
         file_system: The disk.
         randomness: Where the proposer's chance comes from, instead of ``seed``.
-        ranks: The processes that train one model: rank 0 decides, and all do the same.
+        ranks: The processes that train one model, by default those of torch.distributed: rank 0
+            decides, and all do the same. Make the Tuner on all of them, with the same arguments;
+            rank 0's ``run_dir`` and ``seed`` count.
 
     Raises:
+        StateError: If the other processes are not there, or differ.
         RecipeError: If the recipe or a shorthand is wrong.
         ActuatorError: If there is nothing that could be tuned, or a knob is wrong.
         RunDirectoryError: If the run directory cannot be written, is owned, or is used.
     """
+
+    _losses: list[Any] | None = None  # of the newest steps, where the guard looks at them
 
     def __init__(
         self,
@@ -111,22 +118,24 @@ class Tuner:
         made = choices.name_acquisition(made, acquisition)
         criterion = choices.choose_acquisition(acquisition)
         choices.check_counts(total_steps, seed)
-        self._sight = Sight(made.objective, evaluate, model)
-        self._scheduler = scheduler
+        self._sight, self._scheduler = Sight(made.objective, evaluate, model), scheduler
         actuators = setup.list_actuators(optimizer, scheduler)
         hands = setup.make_hands(made, actuators, space or {})
         knobs = {family: hand.knob for family, hand in hands.items()}
         config = KernelConfig(recipe=made, knobs=knobs, total_steps=total_steps)
+        ranks = ranks if ranks is not None else find_ranks()
+        mine = Start.of(config, run_dir, seed)
+        place, seed = begin(ranks, mine, partial(default_run_dir, self._clock))
         movements = check_replay(read_replay(made.mode, replay), knobs, start_point(config))
 
-        runs = () if resume and is_used(run_dir, files) else made.search.prior_runs
+        runs = () if resume and is_used(place, files) else made.search.prior_runs
         prior = prior_observations(runs, knobs, start_point(config))  # else in the checkpoint
 
         def make_proposer(config: KernelConfig, seed: int) -> Proposer | None:
             return setup.make_proposer(config, criterion, randomness or Seeded(seed), prior)
 
         self._session = Session(config, hands, seed=seed, make_proposer=make_proposer, files=files)
-        self._session.score, self._session.ranks = Score(movements), ranks or Alone()
+        self._session.score, self._session.ranks = Score(movements), ranks
         self._service = Service(self._session)
         self._batches = Batches()
         given = Given(
@@ -136,13 +145,12 @@ class Tuner:
             scheduler=scheduler,
             training_state=training_state,
             prior_runs=runs,
-            alone=ranks is None and is_alone(),
+            alone=ranks.count == 1 and is_alone(),
         )
         self._care = Care(self._session, given, self._batches)
-        self._losses: list[Any] | None = None
-        self._serve_at = NEVER
-        self._open = partial(open_log, run_dir, self._clock, files, resume=resume)
-        self._look_at = NEVER  # the step after which something may be due [steps]
+        self._open = partial(open_log, place, self._clock, files, resume=resume)
+        # The steps after which orders may be there, and after which anything may be due [steps].
+        self._serve_at = self._look_at = NEVER
         if self.mode is not Mode.OFF:
             self._start()
 
@@ -238,7 +246,7 @@ class Tuner:
             session.decline()
             return Decision(number=0, step=self.steps, verdict=Action.OBSERVED)
         begin = self._clock.elapsed()
-        self._service.serve()
+        self._service.serve_together()
         self._care.before_report()
         seen = self._care.sees(look(self._sight, session.read_knobs(), (metrics, session.steps)))
         if seen.objective.fault is Reason.MISSING:
@@ -330,7 +338,7 @@ class Tuner:
         if session.steps:
             self._care.after_step(loss)
         if session.steps >= self._serve_at:
-            session.play()
+            play(session)
             self._service.serve()
         self._plan_look()
         session.answer_for_failures()
@@ -338,7 +346,7 @@ class Tuner:
     def _plan_look(self) -> None:
         session = self._session
         open_now = session.log is not None and not session.closed
-        self._serve_at = session.next_look() if open_now else NEVER
+        self._serve_at = next_look(session) if open_now else NEVER
         care = self._care.next_look(session.steps) if open_now else NEVER
         self._look_at = min(self._serve_at, care)
         self._losses = self._care.losses if open_now else None

@@ -6,6 +6,7 @@ SUMMARY = "summary.json"  # where the run stands
 LOCK = "lock"  # names the owner
 COMMANDS, ANSWERS = "commands", "answers"  # of another terminal
 FREEZE = "freeze.json"  # shuts outside commands out
+RANK = "rank-"  # and a number: what another process that trains the same model keeps
 
 RUNS = "GPTUNE_RUNS"  # environment variable: where new run directories go
 DEFAULT_RUNS = "runs"

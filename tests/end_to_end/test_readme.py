@@ -9,7 +9,7 @@ from gptune import audit
 from gptune.audit import chain
 from gptune.configs import text
 from gptune.configs.overrides import BLOCKERS
-from gptune.online.session import POLL
+from gptune.online.playing import POLL
 from gptune.run_directory import control, summary_file
 from gptune.run_directory.event_log import read_events
 

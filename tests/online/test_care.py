@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from gptune.online.care import NEVER
+from gptune.online.playing import POLL
 from gptune.online.rescue import EVERY
-from gptune.online.session import POLL
 from tests.living import CALIBRATED, Living
 
 

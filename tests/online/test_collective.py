@@ -1,5 +1,6 @@
 """One decision for all ranks: alone, and with several that are simulated in one process."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gptune import Tuner
-from gptune.events import Accepted, Applied, RolledBack
+from gptune.errors import StateError
+from gptune.events import Accepted, Applied, Command, Line, RolledBack
 from gptune.online.collective import (
     Alone,
     DifferError,
+    Start,
     Word,
     agree,
+    all_do,
+    begin,
     decline,
     first,
     is_alone,
@@ -26,6 +31,7 @@ from gptune.online.collective import (
 )
 from gptune.online.decision import Seen
 from gptune.records import Action, Reading, Reason
+from gptune.run_directory import control
 from gptune.run_directory.event_log import read_events
 from tests.doubles import FakeKnob
 from tests.fakes import MemoryDisk
@@ -59,12 +65,12 @@ class Board:
 
 @dataclass
 class Rank:
-    """One of several; its n-th exchange may fail."""
+    """One of several; its n-th exchange may fail, the one with which it starts left out."""
 
     number: int
     board: Board
-    fails_at: int = 0
-    done: int = 0
+    fails_at: int = -1
+    done: int = -1
     count: int = 2
 
     def exchange(self, mine: bytes) -> list[bytes]:
@@ -76,38 +82,52 @@ class Rank:
         return [told[number] for number in range(self.count)]
 
 
-class Processes:
-    """Two ranks of one run, each with its own knobs, and its own directory."""
+def on_both(do: Callable[[int], Any]) -> list[Any]:
+    """Do something on two ranks at once."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(do, range(2)))
 
-    def __init__(self, fails_at: tuple[int, int] = (0, 0), modes: Any = (None, None)) -> None:
+
+class Processes:
+    """Two ranks of one run, each with its own knobs, and its own disk."""
+
+    def __init__(self, fails_at: tuple[int, int] = (-1, -1), **other: tuple[Any, Any]) -> None:
         board = Board(Barrier(2))
         self.ranks = [Rank(number, board, fails_at[number]) for number in range(2)]
         self.disks = [MemoryDisk(), MemoryDisk()]
         self.knobs = [[FakeKnob("loss.aux"), FakeKnob("loss.kl")] for _ in range(2)]
-        self.tuners = [
-            Tuner(
+
+        def make(number: int) -> Tuner:
+            usual: dict[str, Any] = {"recipe": RECIPE, "seed": number, "run_dir": "/runs/one"}
+            return Tuner(
                 list(self.knobs[number]),
-                recipe=RECIPE,
-                seed=number,
-                run_dir=Path(f"/runs/{number}"),
                 file_system=self.disks[number],
                 ranks=self.ranks[number],
-                mode=modes[number],
+                **usual | {name: value[number] for name, value in other.items()},
             )
-            for number in range(2)
-        ]
+
+        self.tuners = on_both(make)
 
     def report(self, *values: Any) -> list[Any]:
         def one(number: int) -> Any:
             self.tuners[number].step()
             return self.tuners[number].report({"val/loss": values[number]})
 
-        with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(one, range(2)))
+        return on_both(one)
+
+    def order(self, verb: str, **arguments: Any) -> Any:
+        """Let rank 0 find an order at its next decision; gives how to read the answer."""
+        ident = control.send(self.disks[0], Path("/runs/one"), verb, arguments)
+        return lambda: control.read_answer(self.disks[0], Path("/runs/one"), ident)
+
+    def lines(self, number: int) -> list[Line]:
+        directory = self.tuners[number].run_dir
+        assert directory is not None
+        return read_events(directory, self.disks[number])
 
     def changes(self, number: int) -> tuple[list[str], list[str]]:
         """List the changes that a rank has made, and those that it has judged or put back."""
-        events = [line.event for line in read_events(Path(f"/runs/{number}"), self.disks[number])]
+        events = [line.event for line in self.lines(number)]
         made = [event.id for event in events if isinstance(event, Applied)]
         ends = [event.id for event in events if isinstance(event, Accepted | RolledBack)]
         return made, ends
@@ -128,6 +148,9 @@ def test_alone_a_value_is_given_back_and_everybody_agrees() -> None:
     assert agree(Alone(), lambda: pytest.fail("alone, nothing is looked at"))
     decline(Alone())
     assert is_alone()
+    assert [all_do(Alone(), here) for here in (True, False)] == [True, False]
+    assert begin(Alone(), Start(run_dir=None, seed=3), pytest.fail) == (None, 3)
+    assert begin(Alone(), Start(run_dir="x", seed=3), pytest.fail) == (Path("x"), 3)
 
 
 @FEW
@@ -145,13 +168,13 @@ def test_all_ranks_stand_alike_after_every_decision_whatever_each_has_measured(
 @FEW
 @given(
     st.integers(0, 1),
-    st.integers(1, 14),
+    st.integers(1, 18),
     st.lists(ANYTHING, min_size=5, max_size=5),
 )
 def test_an_exchange_that_fails_leaves_nothing_open_on_any_rank_and_stops_tuning(
     who: int, number: int, metrics: list[Any]
 ) -> None:
-    ranks = Processes(fails_at=(number, 0) if who == 0 else (0, number))
+    ranks = Processes(fails_at=(number, -1) if who == 0 else (-1, number))
     for metric in metrics:
         ranks.report(metric, metric)
     for one, tuner in enumerate(ranks.tuners):
@@ -173,7 +196,7 @@ def test_a_kernel_that_fails_on_rank_0_stops_tuning_on_all(sound: int) -> None:
     ranks = Processes()
     for _ in range(sound):
         ranks.report(1.0, 1.0)
-    ranks.tuners[0]._session._propose = broken  # type: ignore[assignment,method-assign]
+    ranks.tuners[0]._session._propose = broken
     for made in ranks.report(1.0, 1.0):
         assert (made.verdict, made.reasons) == (Action.BLOCKED, (Reason.KERNEL_FAILED,))
     assert ranks.stand(0) == ranks.stand(1)
@@ -187,11 +210,25 @@ def broken(*_: object) -> object:
 
 @pytest.mark.parametrize("off", [0, 1])
 def test_a_rank_in_mode_off_makes_nobody_wait_and_the_others_stop_tuning(off: int) -> None:
-    ranks = Processes(modes=("off", None) if off == 0 else (None, "off"))
+    ranks = Processes()
+    ranks.tuners[off].set_mode("off")
     made = ranks.report(1.0, 1.0)
     assert made[1 - off].reasons == (Reason.RANKS_DIFFER,)
     assert ranks.tuners[1 - off].mode == "observe"
+    ranks.report(1.0, 1.0)  # nobody waits for one that does not come
+    ranks.tuners[off].set_mode("active")
+    assert ranks.tuners[off].mode == "off"
+
+
+def test_ranks_that_are_all_in_mode_off_go_on_together_when_they_are_enabled() -> None:
+    ranks = Processes(mode=("off", "off"))
     ranks.report(1.0, 1.0)
+    on_both(lambda number: ranks.tuners[number].set_mode("active"))
+    for _ in range(3):
+        ranks.report(1.0, 1.0)
+    assert ranks.stand(0) == ranks.stand(1)
+    assert ranks.tuners[0].mode == "active"
+    assert ranks.stand(0)[3] == 3
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=5), st.integers(0, 5))
@@ -251,3 +288,168 @@ def test_ranks_that_differ_put_everything_back_and_stop_tuning(
     assert before[0][0] == "observe"
     assert not any(made.verdict is Action.APPLIED for made in ranks.report(0.5, 0.5))
     assert [ranks.stand(number)[:3] for number in range(2)] == before
+
+
+# what ranks begin with -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["/runs/given", None])
+def test_every_rank_has_a_directory_in_that_of_rank_0_and_its_seed(given: str | None) -> None:
+    ranks = Processes(run_dir=(given, None))
+    mine, theirs = (tuner.run_dir for tuner in ranks.tuners)
+    assert mine is not None
+    assert theirs == mine / "rank-1"
+    assert given is None or mine == Path(given)
+    for _ in range(4):
+        ranks.report(1.0, 2.0)
+    first, second = (ranks.lines(number) for number in range(2))
+    assert [line.checksum for line in first] == [line.checksum for line in second]
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"recipe": (RECIPE, {**RECIPE, "mode": "observe"})}, "recipe.mode"),
+        ({"mode": ("off", "active")}, "recipe.mode"),
+        ({"total_steps": (100, 200)}, "total_steps"),
+        (
+            {"recipe": (RECIPE, {**RECIPE, "actuators": {"loss": {"keys": {"kl": MOVES}}}})},
+            "recipe.actuators",
+        ),
+    ],
+)
+def test_ranks_that_begin_with_different_things_all_say_so(other: Any, named: str) -> None:
+    board, raised, usual = Board(Barrier(2)), list[str](), dict[str, Any](recipe=RECIPE)
+
+    def make(number: int) -> None:
+        with pytest.raises(StateError, match=named) as caught:
+            Tuner(
+                [FakeKnob("loss.aux"), FakeKnob("loss.kl")],
+                run_dir="/runs/one",
+                file_system=MemoryDisk(),
+                ranks=Rank(number, board),
+                **usual | {name: value[number] for name, value in other.items()},
+            )
+        raised.append(str(caught.value))
+
+    on_both(make)
+    assert len(set(raised)) == 1
+    assert "rank 1" in raised[0]
+
+
+def test_ranks_with_different_knobs_say_so() -> None:
+    board = Board(Barrier(2))
+    knobs = [["loss.aux", "loss.kl"], ["loss.aux"]]
+
+    def make(number: int) -> None:
+        made = [FakeKnob(name) for name in knobs[number]]
+        with pytest.raises(StateError, match="rank 1 has knobs"):
+            Tuner(
+                list(made),
+                recipe={**RECIPE, "actuators": {"loss": {}}},
+                file_system=MemoryDisk(),
+                run_dir="/runs/one",
+                ranks=Rank(number, board),
+            )
+
+    on_both(make)
+
+
+def test_a_rank_that_is_not_there_when_the_other_begins_is_an_error() -> None:
+    with pytest.raises(StateError, match=r"do not answer .*; make the Tuner on all of them"):
+        Processes(fails_at=(0, -1))
+
+
+def test_a_rank_that_is_not_there_when_the_other_loads_is_an_error() -> None:
+    ranks = Processes(fails_at=(1, -1))
+    state = {number: tuner.state_dict() for number, tuner in enumerate(ranks.tuners)}
+
+    def load(number: int) -> None:
+        with pytest.raises(StateError, match="load_state_dict on all of them"):
+            ranks.tuners[number].load_state_dict(state[number])
+
+    on_both(load)
+
+
+# orders ----------------------------------------------------------------------------------------
+
+
+def test_what_rank_0_is_ordered_all_ranks_do_at_the_next_decision() -> None:
+    ranks = Processes()
+    ranks.report(1.0, 1.0)
+    read = ranks.order("pin", family="loss.kl")
+    other = ranks.order("set", changes={"safety.patience": 5})
+    for tuner in ranks.tuners:
+        for _ in range(200):  # between decisions nobody looks
+            tuner.step()
+    assert read() is None
+    ranks.report(1.0, 1.0)
+    assert read().accepted
+    assert other().accepted
+    for number, tuner in enumerate(ranks.tuners):
+        assert tuner._session.state.safety.pinned == ("loss.kl",)
+        assert tuner.recipe.safety.patience == 5
+        verbs = [line.event.verb for line in ranks.lines(number) if isinstance(line.event, Command)]
+        assert verbs == ["pin", "set"]
+    assert ranks.stand(0) == ranks.stand(1)
+
+
+@FEW
+@given(st.lists(st.sampled_from(["apply", "disable", "enable", "huge", "reject"]), max_size=5))
+def test_after_any_orders_all_ranks_stand_alike(verbs: list[str]) -> None:
+    ranks = Processes()
+    arguments: dict[str, Any] = {"apply": {"moves": {"loss.aux": 2.0}}, "huge": {"n": 10**30}}
+    for verb in verbs:
+        read = ranks.order(verb, **arguments.get(verb, {}))
+        ranks.report(1.0, 1.0)
+        assert read() is not None
+        assert ranks.stand(0) == ranks.stand(1)
+    assert not any(tuner._session.parted for tuner in ranks.tuners)
+
+
+def test_ranks_that_have_parted_take_no_orders() -> None:
+    ranks = Processes(fails_at=(-1, 3))
+    read = ranks.order("apply", moves={"loss.aux": 2.0})
+    ranks.report(1.0, 1.0)
+    assert read().accepted
+    refused = ranks.order("apply", moves={"loss.aux": 0.5})
+    ranks.report(1.0, 1.0)
+    assert not refused().accepted
+    assert "parted" in refused().message
+    assert ranks.stand(0)[2] == ranks.stand(1)[2]
+
+
+def test_an_order_that_waits_at_the_end_is_answered() -> None:
+    ranks = Processes()
+    read = ranks.order("disable")
+    on_both(lambda number: ranks.tuners[number].close())
+    assert read().message == "the run has ended"
+
+
+# loading ---------------------------------------------------------------------------------------
+
+
+def test_a_state_that_one_rank_cannot_go_on_from_is_one_to_begin_anew_with_on_all() -> None:
+    ranks = Processes()
+    while ranks.tuners[0]._session.state.pending is None:
+        ranks.report(1.0, 1.0)
+    state = ranks.tuners[0].state_dict()
+    on_both(lambda number: ranks.tuners[number].close())
+    board = Board(Barrier(2))
+    disks = [ranks.disks[0], MemoryDisk()]  # the second was lost
+
+    def resume(number: int) -> Tuner:
+        tuner = Tuner(
+            [FakeKnob("loss.aux"), FakeKnob("loss.kl")],
+            recipe=RECIPE,
+            run_dir="/runs/one",
+            file_system=disks[number],
+            ranks=Rank(number, board),
+            resume=True,
+        )
+        tuner.load_state_dict(state)
+        return tuner
+
+    tuners = on_both(resume)
+    assert tuners[0].values == tuners[1].values
+    assert all(tuner._session.state.pending is None for tuner in tuners)

@@ -27,7 +27,7 @@ from gptune.events import (
     RolledBack,
     Unpaused,
 )
-from gptune.online.session import POLL
+from gptune.online.playing import POLL
 from gptune.run_directory.summary import summarize
 from tests.fakes import Death, Fault
 from tests.online.machine import FAMILIES, HIGH, LOW, NAMES, STEP, World

@@ -28,7 +28,7 @@ from gptune.events import (
     Unpaused,
 )
 from gptune.online.desk import AGAIN
-from gptune.online.session import POLL
+from gptune.online.playing import POLL
 from gptune.online.steering import VERBS
 from gptune.records import Action, Change, Reason
 from gptune.run_directory import control, names
