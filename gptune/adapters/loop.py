@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from gptune.actuators import TrainingState
 from gptune.adapters.checkpoint_file import read_checkpoint, write_checkpoint
+from gptune.adapters.sinks import Sink, check_sinks, numbers_of, write_all
 from gptune.errors import UsageError
 from gptune.online.tuner import Tuner
 from gptune.records import Decision
@@ -72,6 +73,7 @@ class _Run:
     device: torch.device
     precision: Precision | None
     clip_norm: float | None
+    sinks: tuple[Sink, ...]
     history: list[Evaluation] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     epoch: int = 0  # epochs that are over
@@ -162,6 +164,7 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
     checkpoint: str | Path | None = None,
     resume: bool = False,
     progress: bool | None = None,
+    sinks: Iterable[Sink] = (),
 ) -> Fit:
     """Train a model, tuned while it trains.
 
@@ -190,6 +193,8 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
         resume: Go on from ``checkpoint`` if it is there. The result is that of an uninterrupted
             run, if the loader draws its order from torch's global generator.
         progress: Show a bar; by default if somebody watches.
+        sinks: Where ``train/loss``, ``val/loss`` and gptune's moves are shown, such as
+            ``[Csv("metrics.csv")]``; see `gptune.adapters.sinks`.
 
     Returns:
         The evaluations, and the Tuner.
@@ -213,7 +218,8 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
     place = torch.device(device) if device is not None else next(model.parameters()).device
     model.to(place)
     scaler = GradScaler(place.type, enabled=precision == "fp16")
-    run = _Run(model, optimizer, loss_fn, scheduler, scaler, place, precision, clip_norm)
+    shown = check_sinks(sinks)
+    run = _Run(model, optimizer, loss_fn, scheduler, scaler, place, precision, clip_norm, shown)
     file = Path(checkpoint) if checkpoint is not None else None
     saved = read_checkpoint(file) if resume else None
     with contextlib.ExitStack() as stack:
@@ -251,7 +257,7 @@ def _train(
                 run.losses.clear()
                 seconds = time.monotonic() - begin
                 run.history.append(Evaluation(epoch, run.step, mean, value, seconds))
-                decision = _report(tuner, mean, value)
+                decision = _report(run, tuner, mean, value)
                 _show(bar, run.history[-1], decision)
         run.epoch = epoch
         if file is not None:
@@ -278,11 +284,15 @@ def _is_last(run: _Run, loader: Iterable[Any], accumulate: int) -> bool:
     return run.step % _steps_of(loader, accumulate) == 0
 
 
-def _report(tuner: Tuner | None, train: float, validation: float | None) -> Decision | None:
-    if tuner is None:
-        return None
+def _report(
+    run: _Run, tuner: Tuner | None, train: float, validation: float | None
+) -> Decision | None:
     metrics = {TRAIN: train, **({} if validation is None else {VALIDATION: validation})}
-    return tuner.report(metrics)
+    decision = None if tuner is None else tuner.report(metrics)
+    if run.sinks:
+        moves = {} if tuner is None else numbers_of(tuner, decision)
+        write_all(run.sinks, run.step, {**metrics, **moves})
+    return decision
 
 
 def _make_tuner(

@@ -1,5 +1,6 @@
 """The reference loop: an ordinary one without gptune, and one that is tuned, saved and resumed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import gptune
 from gptune import Tuner
 from gptune.adapters.loop import Evaluation, Fit, fit
+from gptune.adapters.sinks import Csv
 from gptune.errors import StateError, UsageError
 from gptune.events import Applied, Observed, Opened
 from gptune.run_directory.event_log import effective, read_events
@@ -192,6 +194,71 @@ def test_by_default_it_calibrates_and_guards(
     assert done.history[-1].step == 640
 
 
+class Kept:
+    """A sink that keeps what it is given, or raises."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.rows: list[tuple[int, Mapping[str, float]]] = []
+        self.broken = broken
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        if self.broken:
+            raise OSError
+        self.rows.append((step, numbers))
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_sinks_get_the_losses_of_every_evaluation_and_the_moves(
+    tuned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Kept()
+    tuner = {"recipe": RECIPE, "run_dir": tmp_path / "run"} if tuned else False
+    sinks = [Kept(broken=True), kept]
+    done = Setting().fit(tuner=tuner, sinks=sinks)
+    losses = [(one.step, one.train_loss, one.val_loss) for one in done.history]
+    assert [(n, row["train/loss"], row["val/loss"]) for n, row in kept.rows] == losses
+    for number, (_, row) in enumerate(kept.rows, start=1):
+        assert row.get("gptune/decision") == (number if tuned else None)
+        assert row.get("gptune/objective") == (row["val/loss"] if tuned else None)
+    assert len({row.get("gptune/opt.lr") for _, row in kept.rows}) > 1 or not tuned
+    assert caplog.text.count("Kept shows nothing (OSError") == 1
+
+
+def test_without_validation_data_sinks_get_what_is_there() -> None:
+    setting, kept = Setting(), Kept()
+    parts = (setting.model, setting.optimizer, nn.functional.mse_loss, setting.train)
+    done = fit(*parts, epochs=1, tuner=False, sinks=[kept])
+    assert kept.rows == [(one.step, {"train/loss": one.train_loss}) for one in done.history]
+
+
+def test_the_table_of_a_run_that_died_and_was_resumed_is_that_of_an_uninterrupted_one(
+    tmp_path: Path,
+) -> None:
+    def train(name: str, *, dies_at: int = 0, **chosen: Any) -> None:
+        setting, steps = Setting(), []
+
+        def count(*_: object) -> None:
+            steps.append(1)
+            if len(steps) == dies_at:
+                raise KeyboardInterrupt
+
+        setting.optimizer.register_step_post_hook(count)
+        torch.manual_seed(3)
+        tuner = {"recipe": RECIPE, "run_dir": tmp_path / name}
+        table = Csv(tmp_path / f"{name}.csv")
+        setting.fit(tuner=tuner, evaluate_every=2, sinks=[table], **chosen)
+
+    train("whole")
+    chosen: dict[str, Any] = {"checkpoint": tmp_path / "saved.pt"}
+    with pytest.raises(KeyboardInterrupt):
+        train("killed", dies_at=22, **chosen)
+    train("killed", resume=True, **chosen)
+    whole = (tmp_path / "whole.csv").read_text()
+    assert (tmp_path / "killed.csv").read_text() == whole
+    assert whole.startswith("step,train/loss,val/loss,gptune/opt.lr,")
+    assert len(whole.splitlines()) == 1 + EPOCHS * 4
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains_and_saves_its_scaler(precision: Any, tmp_path: Path) -> None:
     setting = Setting()
@@ -214,6 +281,8 @@ def test_half_precision_trains_and_saves_its_scaler(precision: Any, tmp_path: Pa
         ({"accumulate": 1.5}, "accumulate must be"),
         ({"evaluate_every": -1}, "evaluate_every must be"),
         ({"precision": "int8"}, "precision must be 'bf16', 'fp16' or None, got 'int8'"),
+        ({"sinks": "metrics.csv"}, r"sinks: must be a list .* got 'metrics.csv'"),
+        ({"sinks": [None]}, "sinks: must be a list .* got None"),
     ],
 )
 def test_a_wrong_argument_is_named(chosen: dict[str, Any], message: str) -> None:
