@@ -18,6 +18,8 @@ from torch.optim import SGD
 
 from gptune import Tuner
 from gptune.online.gloo import Gloo
+from gptune.run_directory import control
+from gptune.run_directory.file_system import Disk
 
 RECIPE: dict[str, Any] = {
     "actuators": {"opt": {"mutations": {"lr": {"bounds": [0.1, 10.0], "cooldown": 0}}}},
@@ -26,48 +28,102 @@ RECIPE: dict[str, Any] = {
     "search": {"startup_trials": 2},
 }
 DECISIONS, BETWEEN, PATIENCE = 12, 5, 20.0  # [decisions], [steps], [s]
+SAVED, KILLED = 6, 8  # the decisions after which the state is saved, and at which one is killed
 
 
-def metric(case: str, rank: int, decision: int, loss: float) -> float:
-    return math.nan if (case, rank, decision) == ("nan", 1, 4) else loss
+class Rank:
+    """One process's part of the run."""
+
+    def __init__(self, rank: int, directory: Path, case: str) -> None:
+        self.rank, self.directory, self.case = rank, directory, case
+        torch.manual_seed(0)
+        self.model = nn.Linear(4, 1)
+        self.trained = DistributedDataParallel(self.model)
+        self.optimizer = SGD(self.model.parameters(), lr=0.01)
+        self.chance = torch.Generator().manual_seed(rank)
+        self.decision, self.told = 0, list[Any]()
+        self.tuner = Tuner(
+            self.optimizer,
+            recipe=RECIPE,
+            model=self.model,
+            run_dir=directory / "run" if rank == 0 else None,
+            seed=rank,
+            ranks=None if case == "sound" else Gloo(seconds=PATIENCE),
+            resume=case == "resumed",
+        )
+        if case == "resumed":
+            self.load()
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"model": self.model, "optimizer": self.optimizer, "tuner": self.tuner}
+
+    def load(self) -> None:
+        saved = torch.load(self.directory / "checkpoint.pt", weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        self.decision = SAVED
+        for _ in range(SAVED * BETWEEN):
+            torch.randn(16, 4, generator=self.chance)
+
+    def is_now(self, case: str, rank: int, decision: int) -> bool:
+        """Say whether this is where a case does something."""
+        return (self.case, self.rank, self.decision) == (case, rank, decision)
+
+    def train(self) -> float:
+        loss = torch.zeros(())
+        for step in range(BETWEEN):
+            inputs = torch.randn(16, 4, generator=self.chance)
+            if self.is_now("poisoned", 1, 7) and step == 2:
+                inputs = inputs * math.nan
+            loss = ((self.trained(inputs) - inputs.sum(1, keepdim=True)) ** 2).mean()
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.tuner.step(loss)
+        return float(loss)
+
+    def disturb(self) -> None:
+        """Do what goes wrong in a case."""
+        if self.is_now("kernel", 0, 5):
+            self.tuner._session._propose = broken  # type: ignore[assignment,method-assign]
+        if self.is_now("killed", 1, KILLED):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.is_now("ordered", 0, 4):
+            control.send(Disk(), self.directory / "run", "apply", {"moves": {"opt.lr": 0.5}})
+
+    def run(self) -> None:
+        while self.decision < DECISIONS:
+            self.decision += 1
+            loss = self.train()
+            self.disturb()
+            metric = math.nan if self.is_now("nan", 1, 4) else loss
+            made = self.tuner.report({"val/loss": metric})
+            self.told.append([made.verdict.value, [reason.value for reason in made.reasons]])
+            if self.rank == 0 and self.decision == SAVED and self.case != "resumed":
+                state = {name: part.state_dict() for name, part in self.parts.items()}
+                torch.save(state, self.directory / "checkpoint.pt")
+            if self.case == "killed" and self.tuner.mode == "observe":
+                break
+
+    def result(self) -> dict[str, Any]:
+        parameters = self.model.parameters()
+        return {
+            "told": self.told,
+            "values": self.tuner.values,
+            "mode": self.tuner.mode.value,
+            "weights": [value for p in parameters for value in p.detach().flatten().tolist()],
+        }
 
 
 def main(rank: int, world: int, directory: Path, case: str) -> None:
-    torch.manual_seed(0)
     distributed.init_process_group(
-        "gloo", init_method=f"file://{directory}/meet", rank=rank, world_size=world
+        "gloo", init_method=f"file://{directory}/meet-{case}", rank=rank, world_size=world
     )
-    model = nn.Linear(4, 1)
-    trained = DistributedDataParallel(model)
-    optimizer = SGD(model.parameters(), lr=0.01)
-    chance = torch.Generator().manual_seed(rank)
-    told: list[Any] = []
-    tuner = Tuner(
-        optimizer,
-        recipe=RECIPE,
-        run_dir=directory / f"run-{rank}",
-        ranks=Gloo(seconds=PATIENCE),
-    )
-    with tuner:
-        for decision in range(1, DECISIONS + 1):
-            for _ in range(BETWEEN):
-                inputs = torch.randn(16, 4, generator=chance)
-                loss = ((trained(inputs) - inputs.sum(1, keepdim=True)) ** 2).mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                tuner.step(loss)
-            if (case, rank, decision) == ("kernel", 0, 5):
-                tuner._session._propose = broken  # type: ignore[assignment,method-assign]
-            if (case, rank, decision) == ("killed", 1, 5):
-                os.kill(os.getpid(), signal.SIGKILL)
-            made = tuner.report({"val/loss": metric(case, rank, decision, float(loss))})
-            told.append([made.verdict.value, [reason.value for reason in made.reasons]])
-            if case == "killed" and tuner.mode == "observe":
-                break
-        values, mode = tuner.values, tuner.mode.value
-    weights = [value for p in model.parameters() for value in p.detach().flatten().tolist()]
-    result = {"told": told, "values": values, "mode": mode, "weights": weights}
+    one = Rank(rank, directory, case)
+    with one.tuner:
+        one.run()
+        result = one.result()
     (directory / f"result-{rank}.json").write_text(json.dumps(result))
 
 

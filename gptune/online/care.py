@@ -104,7 +104,7 @@ class Care:
     def before_report(self) -> None:
         """Restore what is beyond repair before it is evaluated."""
         if self._rescue is not None:
-            self._rescue.look()
+            self._rescue.look(waits=True)
 
     def sees(self, seen: Seen) -> Seen:
         """Add what the guard needs to what a decision sees."""

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import torch
 from msgspec.structs import replace
 from torch import Tensor
 
@@ -15,13 +14,14 @@ from gptune.online import guard
 from gptune.online.batches import Batches
 from gptune.online.decision import Seen
 from gptune.online.escalation import Escalation
+from gptune.online.finite import Finite, is_elsewhere
 from gptune.online.foreign import foreign_call
 from gptune.online.look_ahead import Looking
 from gptune.online.session import Session
 from gptune.records import Decision, Reason
 
 NOT_FINITE = (Reason.STATE_NOT_FINITE, Reason.NOT_FINITE)  # symptoms that data can bring about
-EVERY = 16  # steps between two looks at the losses: one wait for the device [steps]
+EVERY = 16  # steps between two looks at the losses [steps]
 
 
 class Rescue:
@@ -52,6 +52,7 @@ class Rescue:
         self._steps: dict[str, int] = {}  # slot -> when it was saved
         self._lost: int | None = None  # losses since one was finite; None where none was yet
         self._restored = False  # since the last decision
+        self._finite = Finite()
         self._escalation = Escalation(session, batches, looking)
 
     @property
@@ -71,20 +72,30 @@ class Rescue:
         if self._session.state.guard.screens:
             self._batches.screen()
 
-    def look(self) -> None:
-        """Look at the losses since the last look; restores if training is beyond repair."""
+    def look(self, *, waits: bool = False) -> None:
+        """Look at the losses since the last look; restores if training is beyond repair.
+
+        Args:
+            waits: Whether losses on a GPU shall be known now, not at the next look.
+        """
         losses = list(self.losses)
         self.losses.clear()
         if not self.watches or self.is_busy:
+            self._finite.forget()
             return
-        finite, known = _finite(losses)
+        finite, known = self._finite.count(losses, waits=waits)
         self._count(finite, known)
         if finite < known:
             symptom = self._symptom()
             if symptom is not None and self._may_restore():
                 self._restore(symptom)
-        elif losses and self._alone and "last" not in self._steps and not self._is_poisoned():
+        elif self._may_keep_early(losses) and not self._is_poisoned():
             self._save("last")  # nothing was measured yet, but it is better than nothing
+
+    def _may_keep_early(self, losses: list[Any]) -> bool:
+        """Say whether to keep a state that nobody has measured: not where a step would wait."""
+        waits = any(isinstance(loss, Tensor) and is_elsewhere(loss) for loss in losses)
+        return bool(losses) and not waits and self._alone and "last" not in self._steps
 
     def _count(self, finite: int, known: int) -> None:
         """Count the losses since one was finite, if ever one was since the last restore."""
@@ -207,6 +218,7 @@ class Rescue:
     def _note(self, symptom: Reason, slot: str) -> None:
         session, to = self._session, self._steps[slot]
         self._restored, self._lost = True, None
+        self._finite.forget()
         after = guard.restored(session.state.guard, session.steps, session.config.total_steps)
         after = replace(after, screens=after.screens or symptom in NOT_FINITE)
         session.state = replace(session.state, guard=after)
@@ -226,19 +238,3 @@ class Rescue:
         if session.log is not None:
             event = Blocked(reasons=(Reason.RESTORED,), message=said)
             session.log.append(session.now(), event)
-
-
-def _finite(losses: list[Any]) -> tuple[int, int]:
-    """Count the losses that are finite, and those that are numbers; waits for the device once."""
-    numbers = [math.isfinite(loss) for loss in losses if isinstance(loss, int | float)]
-    tensors = [loss for loss in losses if isinstance(loss, Tensor)]
-    read = foreign_call(lambda: _are_finite(tensors))
-    numbers += read.value or []
-    return sum(numbers), len(numbers)
-
-
-def _are_finite(losses: list[Tensor]) -> list[bool]:
-    if not losses:
-        return []
-    found: list[bool] = torch.stack([torch.isfinite(loss).all() for loss in losses]).tolist()
-    return found

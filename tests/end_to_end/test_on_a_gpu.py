@@ -172,9 +172,10 @@ def test_a_wait_is_seen(device: str) -> None:
 
 @pytest.mark.parametrize("make", [sgd, adam])
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_step_with_a_change_in_force_waits_for_no_device_but_where_it_looks_at_the_losses(
+def test_a_step_with_a_change_in_force_waits_for_no_device(
     device: str, make: Make, tmp_path: Path
 ) -> None:
+    """On the CPU, losses are read where they are looked at; on a GPU not even there."""
     run, bare = Run(device, make, tmp_path / "run"), Run(device, make)
     with run.tuned as tuner:
         for one in (run, bare):
@@ -190,7 +191,7 @@ def test_a_step_with_a_change_in_force_waits_for_no_device_but_where_it_looks_at
         assert effective == pytest.approx(0.5 * float(run.rate))
     looks = [step for step in waited if step % EVERY == 0]
     assert len(looks) == 12
-    assert max(waited[step] for step in looks) <= 1
+    assert max(waited[step] for step in looks) <= (device == "cpu")
     assert not any(waited[step] for step in waited if step not in looks)
 
 

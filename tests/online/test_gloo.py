@@ -1,6 +1,7 @@
 """Two real processes that train one model: gloo, DDP, and what goes wrong between them."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,15 +12,20 @@ from typing import Any
 import pytest
 
 from gptune.audit import audit
-from tests.ranks import DECISIONS, PATIENCE
+from gptune.events import Command
+from gptune.run_directory.event_log import read_events
+from gptune.run_directory.file_system import Disk
+from tests.ranks import DECISIONS, PATIENCE, SAVED
 
 SCRIPT = Path(__file__).parent.parent / "ranks.py"
 LONGEST = 120.0  # [s]
+RUNS = ("run", "run/rank-1")
 
 
 def start(directory: Path, case: str) -> tuple[list[Any], list[str], float]:
     """Run two processes; gives what each has told, what it warned of, and how long it took."""
     begin = time.monotonic()
+    directory.mkdir(exist_ok=True)
     place = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     place["PYTHONPATH"] = str(SCRIPT.parent.parent)
     processes = [
@@ -43,8 +49,36 @@ def test_an_active_run_ends_with_equal_weights_values_and_decisions(tmp_path: Pa
     assert mine == theirs
     assert len(mine["told"]) == DECISIONS
     assert {"applied"} <= {verdict for verdict, _ in mine["told"]}
-    for rank in range(2):
-        assert audit(tmp_path / f"run-{rank}").holds
+    for place in RUNS:
+        assert audit(tmp_path / place).holds
+
+
+def test_a_run_of_which_one_rank_was_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    (whole, _), _, _ = start(tmp_path / "whole", "sound")
+    start(tmp_path / "killed", "killed")
+    (mine, theirs), _, _ = start(tmp_path / "killed", "resumed")
+    assert mine == theirs
+    assert mine["told"] == whole["told"][SAVED:]
+    assert mine["weights"] == whole["weights"]
+    for place in RUNS:
+        assert audit(tmp_path / "killed" / place).holds
+
+
+def test_weights_that_are_poisoned_by_one_rank_are_put_back_on_both(tmp_path: Path) -> None:
+    (mine, theirs), _, _ = start(tmp_path, "poisoned")
+    assert mine == theirs
+    assert "restored" in mine["told"][6][1]
+    assert all(math.isfinite(weight) for weight in mine["weights"])
+    assert mine["mode"] == "active"
+
+
+def test_what_is_ordered_of_rank_0_both_do(tmp_path: Path) -> None:
+    (mine, theirs), _, _ = start(tmp_path, "ordered")
+    assert mine == theirs
+    for place in RUNS:
+        events = [line.event for line in read_events(tmp_path / place, Disk())]
+        assert [event.verb for event in events if isinstance(event, Command)] == ["apply"]
+        assert audit(tmp_path / place).holds
 
 
 def test_a_nan_on_one_rank_blocks_on_both(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from gptune import Tuner
 from gptune.actuators.training_state import TrainingState
 from gptune.errors import RecipeError, StateError
 from gptune.events import Applied, Blocked, LookAhead, Restored, RolledBack
+from gptune.online import finite, rescue
 from gptune.online.rescue import EVERY
 from gptune.records import Action, Reason
 from tests.living import Living, same
@@ -51,6 +52,62 @@ def test_a_poisoned_batch_is_noticed_between_decisions_and_the_next_one_is_skipp
     assert len(run.events(Restored)) == 1
     assert math.isfinite(run.validation())
     assert run.taken == run.tuner.steps == 400
+
+
+class Late:
+    """A mark that a GPU has come to by the next look, but not at once."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def query(self) -> bool:
+        self.asked += 1
+        return self.asked > 1
+
+    def synchronize(self) -> None:
+        pass
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let losses lie where reading them would make a step wait."""
+    monkeypatch.setattr(finite, "is_elsewhere", lambda tensor: True)
+    monkeypatch.setattr(rescue, "is_elsewhere", lambda tensor: True)
+    monkeypatch.setattr(finite, "send", lambda answers: finite.Asked(answers, Late()))
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_losses_on_a_gpu_are_known_one_look_later(tmp_path: Path) -> None:
+    run = guarded(tmp_path)
+    run.poison(105)
+    run.train(100)
+    run.train(EVERY, every=0)
+    assert not run.events(Restored)
+    run.train(EVERY, every=0)
+    (restored,) = run.events(Restored)
+    assert restored.symptom == "state_not_finite"
+    run.train()
+    assert len(run.events(Restored)) == 1
+    assert math.isfinite(run.validation())
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_what_a_gpu_has_not_told_yet_is_waited_for_at_a_decision(tmp_path: Path) -> None:
+    run = guarded(tmp_path)
+    run.train(100)
+    run.poison(105)
+    run.train(10, every=0)
+    assert run.tuner.report().restored
+    assert math.isfinite(run.validation())
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_nothing_is_kept_between_decisions_where_a_step_would_wait_for_it(tmp_path: Path) -> None:
+    run = guarded(tmp_path)
+    run.train(2 * EVERY, every=0)
+    assert run.tuner._care._rescue._state.saved == ()  # type: ignore[union-attr]
+    run.tuner.report()
+    assert "last" in run.tuner._care._rescue._state.saved  # type: ignore[union-attr]
 
 
 def test_a_restored_state_is_the_saved_one_bit_for_bit(tmp_path: Path) -> None:
