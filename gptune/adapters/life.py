@@ -20,10 +20,10 @@ from torch.optim import Optimizer
 from gptune.actuators import TrainingState
 from gptune.adapters.normal import DEVICE_MEMORY, STEP_SECONDS, TRAIN_LOSS, normalise
 from gptune.errors import StateError
-from gptune.online.collective import is_alone
 from gptune.online.foreign import foreign_call
 from gptune.online.tuner import Tuner
 from gptune.records import Decision
+from gptune.run_directory.names import RANK
 
 logger = logging.getLogger("gptune")
 VERSION = 1  # of the form that `Life.state` has
@@ -105,7 +105,7 @@ class Life:
         if made.value is None:
             logger.warning("gptune: has no state for this checkpoint (%s)", made.message)
             return {}
-        place = str(tuner.run_dir.resolve()) if tuner.run_dir is not None else None
+        place = str(_home(tuner.run_dir)) if tuner.run_dir is not None else None
         return {"version": VERSION, "tuner": made.value, "run_dir": place}
 
     def begin(self, training: Training) -> None:
@@ -115,9 +115,6 @@ class Life:
             GptuneError: If an argument is wrong, or what was loaded does not fit.
         """
         self.end()
-        if not is_alone() and self._arguments.get("ranks") is None:
-            logger.warning("gptune: several processes train one model; without ranks= it is off")
-            return
         saved = (self._loaded or self._last or None) if training.done else None
         if saved is not None:
             _end_abandoned(self._arguments.get("run_dir") or saved.get("run_dir"))
@@ -182,8 +179,14 @@ def _end_abandoned(run_dir: str | Path | None) -> None:
     """End what an exception has left open in the run directory that is to go on."""
     for life in list(_OPEN):
         place = life.tuner.run_dir if life.tuner is not None else None
-        if run_dir is not None and place is not None and place.resolve() == Path(run_dir).resolve():
+        if run_dir is not None and place is not None and _home(place) == Path(run_dir).resolve():
             life.end()
+
+
+def _home(run_dir: Path) -> Path:
+    """Give the run's directory, which is rank 0's, of one process's."""
+    place = run_dir.resolve()
+    return place.parent if place.name.startswith(RANK) else place
 
 
 def make_tuner(

@@ -59,9 +59,8 @@ class GptuneCallback(Callback):
     Args:
         stop_when: ``(decision) -> bool``: training ends when it says so.
         **arguments: Of `gptune.Tuner`: ``recipe``, ``objective``, ``space``, ``mode``,
-            ``run_dir``, ``seed`` and so on; they come before what the trainer knows. The rate is
-            calibrated only where ``evaluate`` is given and optimizers are stepped by hand, for in
-            Lightning's own steps gradients are computed unseen, in the closure.
+            ``run_dir``, ``seed`` and so on; they come before what the trainer knows. With
+            ``evaluate`` the learning rate is calibrated at the start of the run.
     """
 
     def __init__(self, *, stop_when: StopWhen | None = None, **arguments: Any) -> None:

@@ -89,26 +89,24 @@ class Calibrator:
         active = session.state.mode is Mode.ACTIVE and not session.waits_for_state
         return active and not (session.state.calibrated or self._looking.is_running)
 
-    def before_step(self, has_closure: bool) -> None:  # noqa: FBT001  a hook's signature
+    def before_step(self) -> None:
         """Begin, if this is the step; called before the optimizer takes it."""
         if not self.waits or self._session.log is None:
             return
-        why = self._why_not(has_closure=has_closure)
+        why = self._why_not()
         if why:
             self._give_up(why)
         elif not self._is_held():
             self._begin()
 
-    def _why_not(self, *, has_closure: bool) -> str:
+    def _why_not(self) -> str:
         session, family = self._session, self._knob.family
         now, total = session.now(), session.config.total_steps or 0
         free, resting = gate.free_knobs(
             session.state.safety, {family: self._knob}, now.decision + 1, now.phase
         )
         why = ""
-        if has_closure:
-            why = "the optimizer is stepped with a closure, which computes its gradients unseen"
-        elif not free or session.state.safety.paused:
+        if not free or session.state.safety.paused:
             why = f"{family} may not move now: {', '.join(resting) or 'tuning is paused'}"
         elif session.steps > EARLY * total:
             why = "the start of the run is over"

@@ -218,9 +218,9 @@ class Care:
             known=best_rate(past),
         )
 
-    def _before_step(self, has_closure: bool) -> None:  # noqa: FBT001  a hook's signature
+    def _before_step(self) -> None:
         if self._calibrator is not None:
-            self._calibrator.before_step(has_closure)
+            self._calibrator.before_step()
 
 
 def _optimizers(actuators: Iterable[Actuator]) -> list[Optimizer]:

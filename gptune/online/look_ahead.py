@@ -51,17 +51,17 @@ class Looking:
 
     Args:
         bench: What it works on.
-        before: Called before each step of the optimizer, with whether it was given a closure.
+        before: Called before each step of the optimizer.
     """
 
-    def __init__(self, bench: Bench, before: Callable[[bool], None]) -> None:
+    def __init__(self, bench: Bench, before: Callable[[], None]) -> None:
         self.move = 1.0  # the multiplier that the program has in force
         self.steps = 0  # taken by the program [steps]
         self.errors: list[Exception] = []
         self._bench = bench
         knob = bench.rate.actuator
         assert isinstance(knob, OptimizerKnob)
-        self._probe = StepProbe(knob.optimizer, self._before)
+        self._probe = StepProbe(knob.optimizer, self._before, self._compare)
         self._tell_before = before
         self._program: Program | None = None
         self._finish: Finish | None = None
@@ -69,6 +69,8 @@ class Looking:
         self._home, self._at, self._unseen = 1.0, 0, 0
         self._levels, self._tried, self._unpaired = False, 0.0, False
         self._inside = False  # a step of the optimizer, before it happens
+        self._gradients = 0  # that were computed within it
+        self._compared: Answer[None] = Answer()
 
     @property
     def is_running(self) -> bool:
@@ -134,7 +136,11 @@ class Looking:
         self.steps += 1
         self._at, self._unseen = self._bench.batches.position, 0
         reading = read_metric(loss)
-        if reading.fault not in (None, Reason.NOT_FINITE):
+        if self._compared.error is not None:
+            self._give_up(self._compared)
+        elif self._gradients > 1:
+            self.abort("the optimizer calls its closure several times a step")
+        elif reading.fault not in (None, Reason.NOT_FINITE):
             self.abort(f"step() must be given the training loss, got {reading.raw}")
         else:
             self._go_on(Taken(reading.value, self._probe.alignment, self._tried))
@@ -146,24 +152,27 @@ class Looking:
         if self._program is not None:
             self._end(None, why)
 
-    def _before(self, has_closure: bool) -> None:  # noqa: FBT001  a hook's signature
+    def _before(self) -> None:
         self._inside = True
         try:
-            self._see_step(has_closure=has_closure)
+            told = foreign_call(self._tell_before)
+            self._unseen, self._gradients = self._unseen + 1, 0
+            self._compared = Answer()
+            if told.error is not None:
+                self._give_up(told)
+            elif self.is_running and self._unseen > 1:
+                self.abort("the optimizer was stepped twice for one call of step()")
         finally:
             self._inside = False
 
-    def _see_step(self, *, has_closure: bool) -> None:
-        told = foreign_call(lambda: self._tell_before(has_closure))
-        self._unseen += 1
-        if told.error is not None:
-            self._give_up(told)
-        elif self.is_running and self._unseen > 1:
-            self.abort("the optimizer was stepped twice for one call of step()")
-        elif self.is_running:
-            compared = foreign_call(self._probe.compare)
-            if compared.error is not None:
-                self._give_up(compared)
+    def _compare(self) -> None:
+        """Look at the gradients of the step that is going on; what fails ends after the step.
+
+        Within it nothing may be put back, for an optimizer may have read its state already.
+        """
+        self._gradients += 1
+        if self.is_running and self._gradients == 1:
+            self._compared = foreign_call(self._probe.compare)
 
     def _give_up(self, failure: Answer[Any]) -> None:
         """End what runs on account of a failure; the training step goes on."""

@@ -201,7 +201,7 @@ class Tuner:
 
         Args:
             loss: The training loss: what a calibration reads, and where the guard sees first
-                that training is beyond repair. Looked at every 16th step, so that no device waits.
+                that training is beyond repair. Looked at every 16th step; no GPU is waited for.
 
         Raises:
             StateError: If the run is being resumed and `load_state_dict` was not called yet.

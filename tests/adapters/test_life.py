@@ -1,6 +1,5 @@
 """A Tuner's life, without a framework: begun, saved, resumed, ended, and never in the way."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -194,15 +193,11 @@ def test_what_gptune_cannot_do_on_the_way_is_said_and_passes(
     close()
 
 
-def test_where_several_processes_train_it_is_off_without_ranks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(room, "is_alone", lambda: False)
-    life = Life({"mode": "observe", "run_dir": tmp_path / "run"})
-    with caplog.at_level(logging.WARNING, logger="gptune"):
-        life.begin(training())
-    assert life.at_work is None
-    assert "several processes train one model" in caplog.text
+def test_the_directory_that_is_saved_is_that_of_all_processes(tmp_path: Path) -> None:
+    life = Life({"mode": "observe", "run_dir": tmp_path / "run" / "rank-1"})
+    life.begin(training())
+    assert life.state()["run_dir"] == str(tmp_path / "run")
+    life.end()
 
 
 def test_beginning_again_ends_what_was_begun(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from gptune.adapters import lightning as room
 from gptune.adapters.lightning import GptuneCallback
 from gptune.audit import audit
 from gptune.errors import RecipeError
-from gptune.events import Applied, Observed, Opened, Restored
+from gptune.events import Applied, LookAhead, Observed, Opened, Restored
 from gptune.run_directory.event_log import read_events
 from tests.adapters.framed import (
     ACCUMULATE,
@@ -224,6 +224,34 @@ def test_the_rate_in_force_is_multiplier_times_schedule_and_nobody_else_sees_it(
     assert len(set(tuned.moves)) > 5
     assert tuned.used == [rate * move for rate, move in zip(plain.used, tuned.moves, strict=True)]
     assert tuned.outside == plain.outside, "outside of a step there is the schedule alone"
+
+
+@pytest.mark.parametrize("accumulate", [1, ACCUMULATE])
+def test_with_evaluate_the_rate_is_calibrated_in_lightnings_own_steps(
+    accumulate: int, tmp_path: Path
+) -> None:
+    x, y = data()
+    module = make_module()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(0.5)
+
+    def evaluate() -> Tensor:
+        error: Tensor = (module.net(x[TRAIN_ROWS:]) - y[TRAIN_ROWS:]).square().mean(1)
+        return error
+
+    def optimizers() -> Any:
+        return SGD(module.parameters(), lr=1e-4)
+
+    module.configure_optimizers = optimizers
+    callback = GptuneCallback(evaluate=evaluate, run_dir=tmp_path / "run")
+    more: dict[str, Any] = {"max_epochs": 5 * accumulate, "accumulate_grad_batches": accumulate}
+    train(tmp_path, callback, module=module, **more)
+    looks = [one for one in read_events(tmp_path / "run") if isinstance(one.event, LookAhead)]
+    assert len(looks) == 2
+    assert callback.tuner is not None
+    assert callback.tuner.values["opt.lr"] > 10, "the rate was far too low"
+    assert audit(tmp_path / "run").holds
 
 
 def test_observed_it_is_the_run_without_gptune(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from gptune import Tuner
 from gptune.audit import audit
 from gptune.errors import RecipeError
 from gptune.events import Accepted, Applied, Blocked, Intent, LookAhead, Observed, Proposed
+from gptune.online.collective import Alone
 from gptune.records import Action, Reason
 from gptune.run_directory import control
 from gptune.run_directory.file_system import Disk
@@ -315,7 +316,7 @@ def test_a_closed_tuner_leaves_no_hook_behind(steps: int, tmp_path: Path) -> Non
 def test_several_processes_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
-    run = living(tmp_path)
+    run = living(tmp_path, ranks=Alone())
     run.train(20)
     assert not run.events(LookAhead)
     assert "several processes" in run.events(Blocked)[0].message
@@ -333,23 +334,64 @@ def test_two_learning_rates_are_left_alone(tmp_path: Path) -> None:
     assert tuner.values["opt.lr"] == tuner.values["opt2.lr"] == 1.0
 
 
-def test_a_step_with_a_closure_is_left_alone(tmp_path: Path) -> None:
-    class Closing(Living):
-        def step(self, x: Tensor, y: Tensor) -> None:
-            def closure() -> Tensor:
-                self.optimizer.zero_grad()
-                loss: Tensor = (self.model(x) - y).square().mean()
-                loss.backward()  # type: ignore[no-untyped-call]
-                return loss
+class Closing(Living):
+    """Computes its gradients in a closure; by name, or at its place."""
 
-            self.optimizer.step(closure)  # type: ignore[arg-type]
-            self.scheduler.step()
-            self.tuner.step(1.0)
+    by_name = False
 
-    run = Closing(tmp_path / "run", recipe=NO_SEARCH)
+    def step(self, x: Tensor, y: Tensor) -> None:
+        def closure() -> Tensor:
+            self.optimizer.zero_grad()
+            loss: Tensor = (self.model(x) - y).square().mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        take: Any = self.optimizer.step
+        loss = take(closure=closure) if self.by_name else take(closure)
+        self.scheduler.step()
+        self.tuner.step(loss.detach())
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_step_with_a_closure_finds_what_one_without_it_does(
+    by_name: bool, tmp_path: Path
+) -> None:
+    class Named(Closing):
+        pass
+
+    Named.by_name = by_name
+    plain, closing = living(tmp_path / "a"), Named(tmp_path / "b" / "run", recipe=NO_SEARCH)
+    for run in (plain, closing):
+        run.train(CALIBRATED)
+    (_, one), (_, other) = plain.events(LookAhead), closing.events(LookAhead)
+    assert other.chosen == one.chosen
+    assert other.arms == pytest.approx(one.arms)
+
+
+def test_an_optimizer_that_calls_its_closure_several_times_is_left_alone(tmp_path: Path) -> None:
+    def lbfgs(model: nn.Module) -> Optimizer:
+        return torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)
+
+    run = Closing(tmp_path / "run", recipe=NO_SEARCH, optimizer=lbfgs)
     run.train(20)
-    assert run.events(LookAhead) == []
-    assert "closure" in run.events(Blocked)[-1].message
+    (_, ended) = run.events(LookAhead)
+    assert "closure several times" in ended.stopped
+    assert run.tuner.values["opt.lr"] == 1.0
+
+
+def test_an_exception_in_a_closure_is_the_users_own(tmp_path: Path) -> None:
+    run = Closing(tmp_path / "run", recipe=NO_SEARCH)
+    run.train(3)
+    rates = [group["lr"] for group in run.optimizer.param_groups]
+
+    def closure() -> float:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        run.optimizer.step(closure)
+    assert [group["lr"] for group in run.optimizer.param_groups] == rates
+    run.train(CALIBRATED)
+    assert len(run.events(LookAhead)) == 2
 
 
 class Nameless(Living):

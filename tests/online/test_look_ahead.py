@@ -31,7 +31,7 @@ class Loop:
             measure=lambda: -self.run.validation(),
             knobs=lambda: [self.hand.actuator],
         )
-        self.looking = Looking(bench, lambda has_closure: None)
+        self.looking = Looking(bench, lambda: None)
         self.looking.watch()
 
     def begin(self, program: Program, **how: Any) -> None:

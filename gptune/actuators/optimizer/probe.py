@@ -14,17 +14,21 @@ from gptune.actuators.optimizer.places import BETA1, MOMENTUM, number, parameter
 class StepProbe:
     """Sees each step before it happens, and before any multiplier scales it.
 
+    A step that is given a closure computes its gradients within it, maybe more than once.
     `compare` keeps a copy of the parameters, and waits for the device.
 
     Args:
         optimizer: Whose steps.
-        before: Called first of all hooks, with whether the step was given a closure.
+        before: Called first of all hooks.
+        seen: Called when there are gradients: then, or each time that a closure has ended.
     """
 
-    def __init__(self, optimizer: Optimizer, before: Callable[[bool], None]) -> None:
+    def __init__(
+        self, optimizer: Optimizer, before: Callable[[], None], seen: Callable[[], None]
+    ) -> None:
         self.optimizer = optimizer
         self.alignment: float | None = None  # of the step that is going on, or was taken last
-        self._before = before
+        self._before, self._seen = before, seen
         self._parameters: list[Tensor] = []
         self._then: list[Tensor] = []
         self._handle: Any = None
@@ -58,9 +62,22 @@ class StepProbe:
         return number(there[0]) if there else 0.0
 
     @torch.compiler.disable
-    def _see(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        given = [*args[1:], kwargs.get("closure")]
-        self._before(any(callable(one) for one in given))
+    def _see(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+        self._before()
+        if len(args) > 1 and callable(args[1]):
+            return (args[0], self._watched(args[1]), *args[2:]), kwargs
+        if callable(kwargs.get("closure")):
+            return args, {**kwargs, "closure": self._watched(kwargs["closure"])}
+        self._seen()
+        return None
+
+    def _watched(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        def watched() -> Any:
+            loss = closure()
+            self._seen()
+            return loss
+
+        return watched
 
     @torch.no_grad()
     def compare(self) -> None:

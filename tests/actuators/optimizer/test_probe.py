@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW
+from torch.optim import SGD, AdamW, Optimizer
 
 from gptune.actuators import OptimizerKnob, optimizer_actuators
 from gptune.actuators.optimizer.probe import StepProbe
 
 
 def watched(optimizer: Any) -> StepProbe:
-    probe = StepProbe(optimizer, lambda has_closure: probe.compare())
+    probe = StepProbe(optimizer, lambda: None, lambda: probe.compare())
     probe.attach()
     return probe
 
@@ -88,7 +88,9 @@ def test_it_sees_a_step_before_any_multiplier_and_leaves_training_bit_for_bit() 
         rate.attach()
         rate.apply(0.5)
         seen: list[float] = []
-        probe = StepProbe(optimizer, lambda _: seen.append(optimizer.param_groups[0]["lr"]))
+        probe = StepProbe(
+            optimizer, lambda: seen.append(optimizer.param_groups[0]["lr"]), lambda: None
+        )
         if probed:
             probe.attach()
         for _ in range(5):
@@ -118,17 +120,29 @@ def test_frozen_sparse_and_changing_parameters_do_no_harm() -> None:
     assert not probe.is_attached
 
 
-def test_a_closure_is_told_and_inertia_read() -> None:
-    told: list[bool] = []
+def test_gradients_of_a_closure_are_seen_when_it_has_ended() -> None:
+    told: list[str] = []
     place = nn.Parameter(torch.ones(1))
     optimizer = SGD([place], lr=0.1, momentum=0.8)
-    probe = StepProbe(optimizer, told.append)
+    probe = StepProbe(optimizer, lambda: told.append("step"), lambda: told.append("seen"))
     probe.attach()
     place.grad = torch.ones(1)
+
+    def closure() -> float:
+        told.append("closure")
+        return 3.0
+
     optimizer.step()
-    optimizer.step(lambda: 0.0)
-    optimizer.step(closure=lambda: 0.0)
-    assert told == [False, True, True]
-    assert probe.inertia() == 0.8
-    assert StepProbe(AdamW([place], betas=(0.7, 0.9)), told.append).inertia() == 0.7
-    assert StepProbe(torch.optim.RMSprop([place]), told.append).inertia() == 0.0
+    assert optimizer.step(closure) == 3.0
+    assert optimizer.step(closure=closure) == 3.0
+    assert told == ["step", "seen", *["step", "closure", "seen"] * 2]
+
+
+def test_inertia_is_the_momentum_or_the_first_beta() -> None:
+    def inertia(optimizer: Optimizer) -> float:
+        return StepProbe(optimizer, lambda: None, lambda: None).inertia()
+
+    place = nn.Parameter(torch.ones(1))
+    assert inertia(SGD([place], lr=0.1, momentum=0.8)) == 0.8
+    assert inertia(AdamW([place], betas=(0.7, 0.9))) == 0.7
+    assert inertia(torch.optim.RMSprop([place])) == 0.0

@@ -1,0 +1,121 @@
+"""One of several processes that a framework trains one model with, as torchrun starts them.
+
+python tests/framework_ranks.py lightning|huggingface DIRECTORY
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.adapters.framed import BATCH, EVERY, RECIPE, data, network
+
+PARTS = slice(0, 416), slice(416, 480)  # rows that are trained on, and that are held out
+
+
+def train_with_lightning(directory: Path) -> tuple[nn.Module, Any]:
+    import lightning.pytorch as pl
+
+    from gptune.adapters.lightning import GptuneCallback
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = network()
+
+        def training_step(self, batch: Any, index: int) -> Tensor:
+            return nn.functional.mse_loss(self.net(batch[0]), batch[1])
+
+        def validation_step(self, batch: Any, index: int) -> None:
+            self.log("val_loss", nn.functional.mse_loss(self.net(batch[0]), batch[1]))
+
+        def configure_optimizers(self) -> Any:
+            return SGD(self.parameters(), lr=0.02)
+
+    x, y = data()
+    callback = GptuneCallback(recipe=RECIPE, run_dir=directory / "run")
+    trainer = pl.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp",
+        callbacks=[callback],
+        val_check_interval=EVERY,
+        check_val_every_n_epoch=None,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=directory,
+    )
+    module = Module()
+    train, held_out = (DataLoader(TensorDataset(x[rows], y[rows]), BATCH) for rows in PARTS)
+    trainer.fit(module, train, held_out)
+    return module.net, callback.tuner
+
+
+class Model(nn.Module):
+    """What the Trainer expects: a mapping with the loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = network()
+
+    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        out = self.net(x)
+        return {"loss": nn.functional.mse_loss(out, labels), "logits": out}
+
+
+def train_with_huggingface(directory: Path) -> tuple[nn.Module, Any]:
+    from transformers import Trainer, TrainingArguments
+
+    from gptune.adapters.huggingface import GptuneCallback
+
+    x, y = data()
+    every: Any = [{"x": one, "labels": label} for one, label in zip(x, y, strict=True)]
+    callback = GptuneCallback(recipe=RECIPE, run_dir=directory / "run")
+    arguments = TrainingArguments(
+        output_dir=str(directory / "out"),
+        num_train_epochs=2,
+        per_device_train_batch_size=BATCH,
+        learning_rate=0.02,
+        eval_strategy="steps",
+        eval_steps=EVERY,
+        save_strategy="steps",
+        save_steps=EVERY * 2,
+        report_to="none",
+        use_cpu=True,
+        ddp_backend="gloo",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    model = Model()
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=every[PARTS[0]],
+        eval_dataset=every[PARTS[1]],
+        callbacks=[callback],
+    )
+    trainer.train()
+    return model.net, callback.tuner
+
+
+def main(framework: str, directory: Path) -> None:
+    torch.manual_seed(0)
+    ways = {"lightning": train_with_lightning, "huggingface": train_with_huggingface}
+    network_, tuner = ways[framework](directory)
+    weights = [value for p in network_.parameters() for value in p.detach().flatten().tolist()]
+    found = {"weights": weights, "values": tuner.values, "steps": tuner.steps}
+    (directory / f"result-{os.environ['RANK']}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
+    torch.distributed.destroy_process_group()
