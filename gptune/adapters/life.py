@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from gptune.actuators import TrainingState
 from gptune.adapters.normal import DEVICE_MEMORY, STEP_SECONDS, TRAIN_LOSS, normalise
+from gptune.adapters.sinks import numbers_of
 from gptune.errors import StateError
 from gptune.online.foreign import foreign_call
 from gptune.online.tuner import Tuner
@@ -27,7 +28,6 @@ from gptune.run_directory.names import RANK
 
 logger = logging.getLogger("gptune")
 VERSION = 1  # of the form that `Life.state` has
-PREFIX = "gptune/"  # of what is logged
 StopWhen = Callable[[Decision], bool]
 
 # Lives that have begun and not ended: some frameworks do not say that an exception ended training.
@@ -140,18 +140,9 @@ class Life:
         return decision is not None and self._stop_when is not None and self._stop_when(decision)
 
     def shown(self, decision: Decision | None = None) -> dict[str, float]:
-        """Give what a framework's loggers may show: the moves, and what training really used."""
+        """Give what a framework's loggers may show: the moves, what was used, what was decided."""
         tuner = self.at_work
-        if tuner is None:
-            return {}
-        found: dict[str, Any] = {}
-        for family, status in tuner.knobs.items():
-            found[family] = status.move
-            found[f"effective/{family}"] = status.effective
-        if decision is not None:
-            found["decision"] = decision.number
-        numbers = {name: value for name, value in found.items() if _is_number(value)}
-        return {PREFIX + name: float(value) for name, value in numbers.items()}
+        return {} if tuner is None else numbers_of(tuner, decision)
 
     def end(self) -> None:
         """Close the Tuner: what is unjudged is put back. Never raises; training has priority."""
@@ -251,7 +242,3 @@ def _with_scaler(training: Training) -> TrainingState | None:
         return TrainingState(training.model, training.optimizers, scaler=training.scaler)
     except StateError:
         return None  # the Tuner says what is the matter with it
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

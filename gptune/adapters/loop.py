@@ -16,6 +16,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from gptune.actuators import TrainingState
+from gptune.actuators.chance import get_chance, set_chance
 from gptune.adapters.checkpoint_file import read_checkpoint, write_checkpoint
 from gptune.adapters.sinks import Sink, check_sinks, numbers_of, write_all
 from gptune.errors import UsageError
@@ -128,7 +129,7 @@ class _Run:
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
-            "chance": torch.get_rng_state(),
+            "chance": get_chance(),
             "history": [asdict(one) for one in self.history],
             "tuner": tuner.state_dict() if tuner is not None else None,
             "run_dir": str(tuner.run_dir) if tuner is not None and tuner.run_dir else None,
@@ -143,7 +144,7 @@ class _Run:
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.history = [Evaluation(**one) for one in state["history"]]
-        torch.set_rng_state(state["chance"])
+        set_chance(state["chance"])
 
 
 def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody knows
@@ -191,7 +192,7 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
         device: Where to train; by default where the model is.
         checkpoint: File that is written, whole or not at all, after every epoch.
         resume: Go on from ``checkpoint`` if it is there. The result is that of an uninterrupted
-            run, if the loader draws its order from torch's global generator.
+            run, if the loader draws its order from a global generator: torch's, NumPy's, Python's.
         progress: Show a bar; by default if somebody watches.
         sinks: Where ``train/loss``, ``val/loss`` and gptune's moves are shown, such as
             ``[Csv("metrics.csv")]``; see `gptune.adapters.sinks`.

@@ -1,5 +1,6 @@
 """One decision for all ranks: alone, and with several that are simulated in one process."""
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,9 +9,12 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from torch import nn
+from torch.optim import SGD
 
 from gptune import Tuner
 from gptune.errors import StateError
@@ -453,3 +457,66 @@ def test_a_state_that_one_rank_cannot_go_on_from_is_one_to_begin_anew_with_on_al
     tuners = on_both(resume)
     assert tuners[0].values == tuners[1].values
     assert all(tuner._session.state.pending is None for tuner in tuners)
+
+
+# the guard -------------------------------------------------------------------------------------
+
+
+class Guarded:
+    """Two ranks whose models are guarded."""
+
+    def __init__(self) -> None:
+        board = Board(Barrier(2))
+        self.models = [nn.Linear(3, 1) for _ in range(2)]
+        self.models[1].load_state_dict(self.models[0].state_dict())
+
+        def make(number: int) -> Tuner:
+            model = self.models[number]
+            optimizer = SGD(model.parameters(), lr=0.01)
+            usual: dict[str, Any] = {"mode": "guard", "run_dir": "/runs/one"}
+            rank, disk = Rank(number, board), MemoryDisk()
+            return Tuner(optimizer, model=model, ranks=rank, file_system=disk, **usual)
+
+        self.tuners = on_both(make)
+
+    def report(self, value: float) -> list[Any]:
+        def one(number: int) -> Any:
+            self.tuners[number].step(value)
+            return self.tuners[number].report({"val/loss": value})
+
+        return on_both(one)
+
+    def ruin(self) -> None:
+        for model in self.models:
+            with torch.no_grad():
+                model.weight.fill_(math.nan)
+
+    @property
+    def sound(self) -> list[bool]:
+        return [bool(model.weight.isfinite().all()) for model in self.models]
+
+
+@FEW
+@given(st.sampled_from(["alike", "another step", "not there", "fails"]), st.integers(0, 1))
+def test_ranks_put_the_same_training_state_back_or_none_does(how: str, who: int) -> None:
+    ranks = Guarded()
+    for _ in range(3):
+        ranks.report(1.0)
+    rescue = ranks.tuners[who]._care._rescue
+    if how == "another step":
+        rescue._steps["last"] = rescue._steps["best"] = 1
+    elif how == "not there":
+        rescue._steps.clear()
+    elif how == "fails":
+        rescue._state.restore = broken
+    ranks.ruin()
+    made = ranks.report(math.nan)
+    if how == "alike":
+        assert ranks.sound == [True, True]
+        assert all(one.restored for one in made)
+    else:
+        assert not any(one.restored for one in made)
+        assert not ranks.sound[who]
+        assert how == "fails" or not any(ranks.sound)
+    assert len({tuner.mode for tuner in ranks.tuners}) == 1
+    ranks.report(1.0)  # nobody waits for the other
