@@ -29,10 +29,23 @@ if TYPE_CHECKING:
         UpperConfidenceBound,
     )
     from gptune.core.space import SearchSpace
-    from gptune.errors import GptuneError
+    from gptune.errors import GptuneError, TrialPruned
     from gptune.online.tuner import Tuner
     from gptune.recipe.evolve import evolve_recipe
     from gptune.records import Categorical, Decision, Float, Integer
+    from gptune.study.executors import Processes, Threads
+    from gptune.study.gaussian import GaussianProcessSampler
+    from gptune.study.objective import Measured
+    from gptune.study.pruners import (
+        PatiencePruner,
+        PercentilePruner,
+        SuccessiveHalvingPruner,
+        ThresholdPruner,
+        median_pruner,
+    )
+    from gptune.study.samplers import GridSampler, RandomSampler, SobolSampler, Suggestion
+    from gptune.study.study import Study
+    from gptune.study.trial import Trial
     from gptune.version import VERSION as __version__
 
 _HOMES = {
@@ -42,21 +55,37 @@ _HOMES = {
     "Decision": "records",
     "ExpectedImprovement": "core.criteria",
     "Float": "records",
+    "GaussianProcessSampler": "study.gaussian",
     "GptuneError": "errors",
+    "GridSampler": "study.samplers",
     "Integer": "records",
     "LogExpectedImprovement": "core.criteria",
+    "Measured": "study.objective",
     "NoisyExpectedImprovement": "core.criteria",
+    "PatiencePruner": "study.pruners",
+    "PercentilePruner": "study.pruners",
     "ProbabilityOfImprovement": "core.criteria",
+    "Processes": "study.executors",
+    "RandomSampler": "study.samplers",
     "Recipe": "configs",
     "SearchSpace": "core.space",
+    "SobolSampler": "study.samplers",
+    "Study": "study.study",
+    "SuccessiveHalvingPruner": "study.pruners",
+    "Suggestion": "study.samplers",
     "ThompsonSampling": "core.criteria",
+    "Threads": "study.executors",
+    "ThresholdPruner": "study.pruners",
     "Together": "actuators",
     "TrainingState": "actuators",
+    "Trial": "study.trial",
+    "TrialPruned": "errors",
     "Tuner": "online.tuner",
     "UpperConfidenceBound": "core.criteria",
     "dropout_actuator": "actuators",
     "evolve_recipe": "recipe.evolve",
     "fit": "adapters.loop",
+    "median_pruner": "study.pruners",
     "optimizer_actuators": "actuators",
     "schedule": "actuators",
     "value_actuator": "actuators",
@@ -70,22 +99,38 @@ __all__ = [
     "Decision",
     "ExpectedImprovement",
     "Float",
+    "GaussianProcessSampler",
     "GptuneError",
+    "GridSampler",
     "Integer",
     "LogExpectedImprovement",
+    "Measured",
     "NoisyExpectedImprovement",
+    "PatiencePruner",
+    "PercentilePruner",
     "ProbabilityOfImprovement",
+    "Processes",
+    "RandomSampler",
     "Recipe",
     "SearchSpace",
+    "SobolSampler",
+    "Study",
+    "SuccessiveHalvingPruner",
+    "Suggestion",
     "ThompsonSampling",
+    "Threads",
+    "ThresholdPruner",
     "Together",
     "TrainingState",
+    "Trial",
+    "TrialPruned",
     "Tuner",
     "UpperConfidenceBound",
     "__version__",
     "dropout_actuator",
     "evolve_recipe",
     "fit",
+    "median_pruner",
     "optimizer_actuators",
     "schedule",
     "value_actuator",

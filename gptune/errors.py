@@ -12,6 +12,8 @@ built-in error that a reader would expect::
     ├── ContractError(AssertionError)    an actuator of somebody's own breaks the contract
     ├── UsageError(ValueError)           a command line that says too much, too little or no sense
     ├── CriterionError(ValueError)       an acquisition function gave nothing usable
+    ├── StudyError(ValueError)           a study, or a call of it, is wrong
+    │   └── StorageError                 the file of studies cannot be used
     └── StateError(RuntimeError)         a call out of order, or a state_dict that does not fit
 
 A message says who, which rule, what was given, and what to do. gptune's own failures *during*
@@ -58,3 +60,15 @@ class CriterionError(GptuneError, ValueError):
 
 class StateError(GptuneError, RuntimeError):
     """A call came out of order, or a ``state_dict`` does not fit this Tuner."""
+
+
+class StudyError(GptuneError, ValueError):
+    """A study does not exist, exists already, was made differently, or is called wrongly."""
+
+
+class StorageError(StudyError):
+    """The file that studies are kept in cannot be opened, read or written, or is not gptune's."""
+
+
+class TrialPruned(Exception):
+    """Raise it in an objective to end a trial that is not worth going on with; no error."""

@@ -6,9 +6,9 @@ from typing import Any
 
 from gptune.configs import Mutation, Recipe, make_knob
 from gptune.events import Event, Moment
+from gptune.foreign import Answer
 from gptune.online.decision import Hand, KernelConfig, KernelState, start_point
 from gptune.online.decision.state import Seen
-from gptune.online.foreign import Answer
 from gptune.records import Float, Proposal, Reading, Request, Scalar, Told
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gptune.configs import Recipe
 from gptune.events import Closed, Envelope, Event, KnobReading, Line, Moment, Opened, Paused
+from gptune.foreign import Answer
 from gptune.online.decision import (
     KernelConfig,
     KernelState,
@@ -19,7 +20,6 @@ from gptune.online.decision import (
     settle,
 )
 from gptune.online.decision.carry_out import Saved
-from gptune.online.foreign import Answer
 from gptune.records import Proposal, Reason, Request, Scalar, Told
 from tests.doubles import FakeKnob, MemoryLog, config_of, first_state, hands_of, seen_at
 

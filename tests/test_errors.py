@@ -17,6 +17,8 @@ from gptune.errors import (
     RunDirectoryError,
     SpaceError,
     StateError,
+    StorageError,
+    StudyError,
     UsageError,
 )
 
@@ -30,6 +32,8 @@ TREE: list[tuple[type[GptuneError], type[Exception]]] = [
     (CriterionError, ValueError),
     (UsageError, ValueError),
     (StateError, RuntimeError),
+    (StudyError, ValueError),
+    (StorageError, ValueError),
 ]
 
 
@@ -58,7 +62,14 @@ def test_the_tree_in_the_docstring_names_every_error() -> None:
 
 
 def test_every_error_defined_in_the_package_is_a_gptune_error() -> None:
-    roots = {"GptuneError", "RecipeError", "SpaceError", "ActuatorError", "StateError"}
+    roots = {
+        "GptuneError",
+        "RecipeError",
+        "SpaceError",
+        "ActuatorError",
+        "StateError",
+        "StudyError",
+    }
     for module in Path("gptune").rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.ClassDef) and node.name.endswith("Error"):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gptune.errors import StateError, UsageError
-from gptune.online.foreign import foreign_call
+from gptune.foreign import foreign_call
 
 PARTS = {"model", "optimizer", "scheduler", "scaler", "epoch", "step", "history", "tuner"}
 

@@ -18,7 +18,7 @@ from gptune.adapters.accelerate import unwrap
 from gptune.adapters.life import Life, StopWhen, Training, logger
 from gptune.adapters.normal import normalise
 from gptune.errors import StateError
-from gptune.online.foreign import foreign_call
+from gptune.foreign import foreign_call
 from gptune.online.tuner import Tuner
 from gptune.run_directory.file_system import Disk
 

@@ -21,7 +21,7 @@ from gptune.actuators import TrainingState
 from gptune.adapters.normal import DEVICE_MEMORY, STEP_SECONDS, TRAIN_LOSS, normalise
 from gptune.adapters.sinks import numbers_of
 from gptune.errors import StateError
-from gptune.online.foreign import foreign_call
+from gptune.foreign import foreign_call
 from gptune.online.tuner import Tuner
 from gptune.records import Decision
 from gptune.run_directory.names import RANK

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gptune.adapters.life import Life, StopWhen, Training
-from gptune.online.foreign import foreign_call
+from gptune.foreign import foreign_call
 from gptune.online.tuner import Tuner
 from gptune.records import Decision
 

@@ -22,7 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 from weakref import WeakValueDictionary
 
 from gptune.errors import UsageError
-from gptune.online.foreign import foreign_call
+from gptune.foreign import foreign_call
 from gptune.online.tuner import Tuner
 from gptune.records import Action, Decision
 from gptune.run_directory.file_system import Disk, FileSystem

@@ -1,6 +1,6 @@
 """The proposer: ask and tell. It wires history, surrogate, trust region, criterion and search."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from gptune.core.space import SearchSpace, cube
 from gptune.core.surrogate import Surrogate
 from gptune.core.trust_region import TrustRegionState
 from gptune.errors import CriterionError
-from gptune.records import Categorical, Observation, Proposal, Request, Scalar, Slice, Told
+from gptune.records import Categorical, Observation, Point, Proposal, Request, Scalar, Slice, Told
 
 SLICE_POINTS = 33  # of the posterior along a knob, kept for the report
 DRAWS = 32  # places drawn by chance, of which the first that is not taken is proposed
@@ -77,6 +77,8 @@ class Proposer:
         randomness: Where chance comes from; ``Seeded(0)`` by default.
         expired: Says when the time for a proposal is up: it is then cut short, tagged
             ``deadline``, and need not repeat.
+        allows: Says whether a point meets the user's constraints. Proposals do, where any of the
+            places that are looked at does.
 
     Example:
         >>> from gptune.configs import STUDY
@@ -98,8 +100,10 @@ class Proposer:
         acquisition: Acquisition | None = None,
         randomness: Randomness | None = None,
         expired: Expired = never,
+        allows: Callable[[Point], bool] | None = None,
     ) -> None:
         self.space = space
+        self._allows = allows
         self._config = config
         self._acquisition = acquisition or BY_NAME[config.acquisition]
         self._randomness = randomness or Seeded(0)
@@ -235,6 +239,7 @@ class Proposer:
                 scale=surrogate.hyper.lengthscale,
                 near=x[int(mean.argmax())],
                 taken=self._taken(request, pending),
+                allows=self._allowed if self._allows else None,
                 seed=self._randomness.seed(request.number),
                 expired=self._expired,
             )
@@ -261,6 +266,9 @@ class Proposer:
             unit[0] = sobol(self._trials + 1, zero, one, self._randomness.seed(0))[-1]
         places = self.space.snap(low + unit * (high - low))
         free = is_free(places, self._taken(request, self._places(request)))
+        if self._allows is not None:
+            open_ = free & self._allowed(places)
+            free = open_ if bool(open_.any()) else self._allowed(places)
         place = places[int(free.to(torch.int8).argmax())]  # the first, if all are taken
         return Proposal(point=moves(self.space, request, place), source=source)
 
@@ -286,6 +294,12 @@ class Proposer:
         if self._config.decay.kind == "none":
             return torch.cat([self._history.places, pending])
         return torch.cat([self.space.encode(request.point).unsqueeze(0), pending])
+
+    def _allowed(self, places: Tensor) -> Tensor:
+        """Say which places meet the constraints: bool, shape ``(m,)`` for ``(m, d)``."""
+        assert self._allows is not None
+        flags = [bool(self._allows(self.space.decode(place))) for place in places]
+        return torch.tensor(flags, dtype=torch.bool, device="cpu")
 
     def _slices(self, surrogate: Surrogate, request: Request) -> dict[str, Slice]:
         center = self.space.encode(request.point)

@@ -35,6 +35,7 @@ class Hunt:
         scale: Typical length of each dimension, shape ``(d,)``.
         near: Best place known, shape ``(d,)``, if any.
         taken: Places that are not to be proposed again, shape ``(t, d)``.
+        allows: Says which places meet the user's constraints, ``(m, d)`` -> bool ``(m,)``.
         seed: Of the candidates.
         expired: Says when the time is up.
     """
@@ -44,6 +45,7 @@ class Hunt:
     scale: Tensor
     near: Tensor | None = None
     taken: Tensor | None = None
+    allows: Callable[[Tensor], Tensor] | None = None
     seed: int = 0
     expired: Callable[[], bool] = lambda: False
 
@@ -156,7 +158,7 @@ def _candidates(hunt: Hunt) -> tuple[Tensor, Tensor, Tensor]:
             owner.append(torch.full_like(made[:, 0], index, dtype=torch.long))
             wide.append(torch.full_like(owner[-1], kind == 0, dtype=torch.bool))
     all_of = torch.cat(places), torch.cat(owner), torch.cat(wide)
-    free = is_free(all_of[0], hunt.taken)
+    free = _choice(all_of[0], hunt)
     return (all_of[0][free], all_of[1][free], all_of[2][free]) if bool(free.any()) else all_of
 
 
@@ -180,6 +182,24 @@ def _close(hunt: Hunt, near: Tensor, around: tuple[Tensor, Tensor, Tensor], coun
     chosen = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu") < share
     chosen[number, number % len(near)] = True
     return torch.where(chosen, moved, near).clamp(*box)
+
+
+def is_open(places: Tensor, hunt: Hunt) -> Tensor:
+    """Say which places may be proposed: neither taken nor against a constraint, bool ``(m,)``."""
+    free = is_free(places, hunt.taken)
+    if hunt.allows is None or not bool(free.any()):
+        return free
+    found = free.clone()
+    found[free] = hunt.allows(places[free])
+    return found
+
+
+def _choice(places: Tensor, hunt: Hunt) -> Tensor:
+    """Say which candidates are looked at: those open, else those allowed though taken."""
+    found = is_open(places, hunt)
+    if hunt.allows is None or bool(found.any()):
+        return found
+    return hunt.allows(places)
 
 
 def is_free(places: Tensor, taken: Tensor | None) -> Tensor:
@@ -228,7 +248,7 @@ def _climb(score: Score, hunt: Hunt, starts: Found) -> Found:
         )
         heights, theirs = heights * unit, owner
     lost = torch.full_like(heights, -torch.inf)
-    heights = torch.where(is_free(ends, hunt.taken), heights, lost)
+    heights = torch.where(is_open(ends, hunt), heights, lost)
     # Starts come first: where no end is higher, argmax gives the start, with the bits of a point.
     return Found(
         torch.cat([places, ends]), torch.cat([starts.values, heights]), torch.cat([owner, theirs])
@@ -254,7 +274,7 @@ def _step(
     """Move one whole number or choice if that is better, then climb again; ``None`` if none is."""
     near = hunt.space.neighbours(at[0])
     near = near[_inside(near, hunt.boxes[owner])]
-    near = near[is_free(near, hunt.taken)]
+    near = near[is_open(near, hunt)]
     if len(near) == 0:
         return None
     values = _without_nan(score.values(near))

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import msgspec
 
-from gptune.online.foreign import Answer, foreign_call
+from gptune.foreign import Answer, foreign_call
 from gptune.records import Proposal, Request, Told
 
 

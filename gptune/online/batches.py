@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptune.online.foreign import foreign_call
+from gptune.foreign import foreign_call
 
 Batch = TypeVar("Batch")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gptune.events import Line, Rewind
-from gptune.online.foreign import foreign_call
+from gptune.foreign import foreign_call
 from gptune.run_directory.event_log import read_events
 from gptune.run_directory.file_system import FileSystem
 from gptune.run_directory.names import SUMMARY

@@ -10,10 +10,10 @@ from gptune.actuators import OptimizerKnob
 from gptune.actuators.optimizer import mean_rate
 from gptune.configs import Mode
 from gptune.events import Blocked
+from gptune.foreign import foreign_call
 from gptune.online import look_ahead
 from gptune.online.calibration import LEAST, PROGRAMS, Found, Terms
 from gptune.online.decision import Hand, KernelConfig
-from gptune.online.foreign import foreign_call
 from gptune.online.look_ahead import Looking
 from gptune.online.session import Session
 from gptune.records import Float, Reason

@@ -9,8 +9,8 @@ from gptune.configs import Knob, Mode, Recipe
 from gptune.configs.overrides import override
 from gptune.core.proposer import ProposerState
 from gptune.errors import RecipeError, StateError
+from gptune.foreign import foreign_call
 from gptune.online.decision import Hand, KernelConfig, KernelState, Saved, is_same, restore
-from gptune.online.foreign import foreign_call
 from gptune.records import Categorical, Scalar
 from gptune.run_directory.event_log import EventLog
 from gptune.safety.blockers import place_faults

@@ -20,8 +20,8 @@ from torch import distributed
 
 from gptune.configs.reading import shown
 from gptune.errors import StateError
+from gptune.foreign import Answer, foreign_call
 from gptune.online.decision import KernelConfig, KernelState, Plan, Seen
-from gptune.online.foreign import Answer, foreign_call
 from gptune.records import Reading
 from gptune.run_directory.control import Message
 from gptune.run_directory.names import RANK

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gptune.online.foreign import foreign_call
+from gptune.foreign import foreign_call
 
 
 class Mark(Protocol):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, distributed
 
 from gptune.errors import StateError
+from gptune.foreign import foreign_call
 from gptune.online.collective import Alone, Ranks, is_alone
-from gptune.online.foreign import foreign_call
 
 SECONDS = 300.0  # that one rank waits for the others; a decision of rank 0 is made meanwhile [s]
 

@@ -10,10 +10,10 @@ from gptune.actuators.optimizer import StepProbe
 from gptune.actuators.training_state import TrainingState
 from gptune.configs import Knob
 from gptune.events import LookAhead, Raw
+from gptune.foreign import Answer, foreign_call
 from gptune.online.batches import Batches
 from gptune.online.calibration import Evaluate, Found, Program, Restore, Save, Taken, Train
 from gptune.online.decision import Hand
-from gptune.online.foreign import Answer, foreign_call
 from gptune.online.metrics import read_metric
 from gptune.records import Float, Point, Reason
 

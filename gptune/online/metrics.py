@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptune.online.foreign import foreign_call
+from gptune.foreign import foreign_call
 from gptune.records import Reading, Reason, Scalar
 
 Source = Mapping[str, Any] | Callable[[str, Any], Any]

@@ -10,12 +10,12 @@ from gptune.actuators.training_state import TrainingState
 from gptune.configs import Mode
 from gptune.errors import StateError
 from gptune.events import Blocked, Restored
+from gptune.foreign import foreign_call
 from gptune.online import guard
 from gptune.online.batches import Batches
 from gptune.online.decision import Seen
 from gptune.online.escalation import Escalation
 from gptune.online.finite import Finite, is_elsewhere
-from gptune.online.foreign import foreign_call
 from gptune.online.look_ahead import Looking
 from gptune.online.session import Session
 from gptune.records import Decision, Reason

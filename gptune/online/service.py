@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from gptune.errors import GptuneError
 from gptune.events import Command
+from gptune.foreign import foreign_call
 from gptune.online.decision import Outcome
 from gptune.online.desk import Desk
-from gptune.online.foreign import foreign_call
 from gptune.online.session import Session
 from gptune.online.steering import Steered, read_order, steer
 from gptune.recipe.recorded import Movement, own_movements

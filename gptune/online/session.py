@@ -10,6 +10,7 @@ from gptune.configs.overrides import override
 from gptune.core.proposer import Proposer
 from gptune.errors import GptuneError
 from gptune.events import Closed, KnobReading, ModeChanged, Moment, Paused
+from gptune.foreign import Answer, foreign_call
 from gptune.online import collective, setup
 from gptune.online.asking import consult
 from gptune.online.bulletin import Bulletin
@@ -32,7 +33,6 @@ from gptune.online.decision import (
     start_point,
 )
 from gptune.online.desk import Desk
-from gptune.online.foreign import Answer, foreign_call
 from gptune.online.look_ahead import LOADED
 from gptune.online.notices import Notices
 from gptune.online.opening import announce, carry_over, keep_recipe, opened, read_past

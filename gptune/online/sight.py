@@ -9,9 +9,9 @@ from torch import nn
 from gptune.configs import Objective, nearest
 from gptune.errors import RecipeError, StateError
 from gptune.events import KnobReading
+from gptune.foreign import foreign_call
 from gptune.online.decision import Seen
 from gptune.online.evaluation import evaluate_mean
-from gptune.online.foreign import foreign_call
 from gptune.online.metrics import Source, collect, is_set
 
 

@@ -7,8 +7,8 @@ from msgspec import Struct
 from gptune.actuators import Described, Life, LiveActuator, live_stage
 from gptune.configs import Mode
 from gptune.events import KnobReading
+from gptune.foreign import foreign_call
 from gptune.online.decision import Hand, KernelConfig, KernelState, start_point
-from gptune.online.foreign import foreign_call
 from gptune.online.metrics import plain
 from gptune.records import Parameter, Point, Reason, Scalar
 

@@ -20,7 +20,7 @@ from typing import Any
 from gptune.actuators import Actuator, LiveActuator, TupleActuator
 from gptune.actuators.protocol import FAMILY
 from gptune.errors import ContractError
-from gptune.online.foreign import foreign_call
+from gptune.foreign import foreign_call
 from gptune.records import Categorical, Float, Integer, Parameter, Tuple
 
 AnyActuator = Actuator | TupleActuator

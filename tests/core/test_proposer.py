@@ -903,3 +903,106 @@ def test_many_observations_are_proposed_from_and_remembered_within_the_limit() -
     assert proposal.source == "gp"
     place = SPACE.encode({**HERE, **proposal.point})
     assert float((place - 0.3).norm()) < 0.05
+
+
+# --- constraints ----------------------------------------------------------------------------
+
+MIXED = SearchSpace(
+    {
+        "d_model": Integer(16, 256),
+        "heads": Categorical((1, 2, 3, 4, 6, 8)),
+        "lr": Float(1e-4, 1.0, log=True),
+    }
+)
+
+
+def divides(point: Any) -> bool:
+    return bool(point["d_model"] % point["heads"] == 0)
+
+
+def size_of(point: Any) -> float:
+    return -abs(math.log(float(point["d_model"]) / 100)) - abs(float(point["heads"]) - 6) / 4
+
+
+@given(st.integers(0, 999))
+@settings(deadline=None, max_examples=6)
+def test_proposals_meet_a_constraint_at_the_start_and_after(seed: int) -> None:
+    proposer = study_of(MIXED, allows=divides, randomness=Seeded(seed))
+    points = run_trials(proposer, 12, size_of)
+    assert all(divides(point) for point in points)
+    assert max(map(size_of, points)) > -1.0
+
+
+@pytest.mark.parametrize("acquisition", [*ACQUISITIONS, "mine"])
+def test_proposals_meet_a_constraint_under_any_criterion(acquisition: str) -> None:
+    def allows(point: Any) -> bool:
+        return bool(point["lr"] + point["aux"] < 4.0)
+
+    mine = {"acquisition": monte_carlo} if acquisition == "mine" else {}
+    named: Any = "log_ei" if mine else acquisition
+    proposer = study_of(SPACE, replace(TRIALS, acquisition=named), allows=allows, **mine)
+    points = run_trials(proposer, 9, lambda p: float(p["lr"]) + float(p["aux"]))
+    assert all(allows(point) for point in points)
+    for proposal in proposer.ask_many(whole(SPACE, 9), 3):
+        assert allows({**HERE, **proposal.point})
+
+
+def test_a_constraint_holds_while_the_time_runs_out_and_where_numbers_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late = study_of(MIXED, allows=divides, expired=lambda: True)
+    assert all(divides(point) for point in run_trials(late, 6, size_of))
+    monkeypatch.setattr(room, "fit", lambda *args, **rest: None)
+    failing = study_of(MIXED, allows=divides)
+    assert all(divides(point) for point in run_trials(failing, 6, size_of))
+
+
+def test_a_constraint_that_nothing_meets_still_gives_a_point_of_the_space() -> None:
+    points = run_trials(study_of(MIXED, allows=lambda point: False), 6, size_of)
+    for point in points:
+        MIXED.encode(point)
+
+
+def test_a_point_that_is_allowed_is_proposed_again_before_one_that_is_not() -> None:
+    space = SearchSpace({"n": Integer(0, 3)})
+    proposer = study_of(space, replace(STUDY, startup_trials=2), allows=lambda p: p["n"] < 2)
+    points = run_trials(proposer, 6, lambda point: float(point["n"]))
+    assert {point["n"] for point in points[:2]} == {0, 1}
+    assert {point["n"] for point in points} == {0, 1}
+
+
+@given(spaces(max_size=3), st.integers(0, 999))
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+def test_a_constraint_that_all_points_meet_changes_no_bit(space: SearchSpace, seed: int) -> None:
+    def score(point: Any) -> float:
+        return float(len(repr(point)) % 7)
+
+    free = study_of(space, randomness=Seeded(seed))
+    held = study_of(space, randomness=Seeded(seed), allows=lambda point: True)
+    none = study_of(space, randomness=Seeded(seed), allows=None)
+    wanted = run_trials(free, 7, score)
+    assert run_trials(held, 7, score) == wanted
+    assert run_trials(none, 7, score) == wanted
+    assert held.state_dict() == free.state_dict() == none.state_dict()
+
+
+def test_a_constraint_sees_whole_points_of_the_space() -> None:
+    asked: list[Any] = []
+
+    def allows(point: Any) -> bool:
+        asked.append(point)
+        return True
+
+    run_trials(study_of(MIXED, allows=allows), 5, size_of)
+    assert asked
+    for point in asked:
+        assert list(point) == list(MIXED.parameters)
+        MIXED.encode(point)
+
+
+def test_an_exception_of_a_constraint_passes_through() -> None:
+    def odd(point: Any) -> bool:
+        raise KeyError("m")
+
+    with pytest.raises(KeyError, match="'m'"):
+        study_of(SPACE, allows=odd).ask(whole(SPACE, 0))

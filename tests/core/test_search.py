@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gptune.core.criteria import Traced
-from gptune.core.search import EVALUATIONS, Hunt, evaluate, is_free, shifted_sobol, sobol
+from gptune.core.search import (
+    EVALUATIONS,
+    Hunt,
+    evaluate,
+    is_free,
+    is_open,
+    shifted_sobol,
+    sobol,
+)
 from gptune.core.search import maximise as search_for
 from gptune.core.space import SearchSpace, cube
 from gptune.errors import CriterionError, GptuneError
@@ -725,3 +733,120 @@ def test_the_places_near_the_best_one_known_are_looked_at() -> None:
     place, value = maximise(score, whole(4), plane(4), 3, near=near)
     assert value == pytest.approx(-0.1, abs=1e-9)
     assert float((place - needle).abs().sum()) <= 0.1 + 1e-9
+
+
+# --- constraints ----------------------------------------------------------------------------
+
+FLAT = plane(2)
+
+
+def half(x: Tensor) -> Tensor:
+    """Allow what lies below a line."""
+    return x.sum(-1) < 1.0
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=2), seeds)
+@settings(deadline=None, max_examples=40)
+def test_the_place_that_is_found_is_allowed_wherever_a_candidate_is(
+    peak: list[float], seed: int
+) -> None:
+    place, value = maximise(bowl(peak), whole(2), FLAT, seed, allows=half)
+    assert bool(half(place.unsqueeze(0)))
+    assert value == float(bowl(peak)(place.reshape(1, 1, -1)))
+    if sum(peak) < 0.9:
+        assert torch.allclose(place, cube(peak), atol=0.02)
+
+
+@given(seeds, st.integers(2, 9))
+@settings(deadline=None, max_examples=30)
+def test_whole_numbers_and_choices_are_stepped_to_only_where_that_is_allowed(
+    seed: int, part: int
+) -> None:
+    peak = HUGE.encode({"n": 201, "m": 207, "c": "b", "x": 0.5})
+
+    def allows(x: Tensor) -> Tensor:
+        points = [HUGE.decode(row) for row in x]
+        flags = [(int(p["n"]) + int(p["m"])) % part == 1 for p in points]
+        return torch.tensor(flags, dtype=torch.bool)
+
+    place, _ = maximise(bowl(peak.tolist()), whole(HUGE.dimension), HUGE, seed, allows=allows)
+    assert bool(allows(place.unsqueeze(0)))
+
+
+@given(finite_spaces(), seeds, st.integers(2, 4))
+@settings(deadline=None, max_examples=30)
+def test_the_best_of_those_allowed_is_found_in_a_finite_space(
+    space: SearchSpace, seed: int, part: int
+) -> None:
+    def allows(x: Tensor) -> Tensor:
+        odd = [sum(map(ord, repr(space.decode(row)))) % part == 0 for row in x]
+        return torch.tensor(odd, dtype=torch.bool)
+
+    score = lambda x: torch.sin(20 * x.squeeze(-2).cumsum(-1).sum(-1))  # noqa: E731
+    open_ = space.grid[allows(space.grid)]
+    place, value = maximise(score, whole(space.dimension), space, seed, allows=allows)
+    every = Traced(score).values(open_ if len(open_) else space.grid)
+    assert value == pytest.approx(float(every.max()), rel=0, abs=1e-12)
+    assert not len(open_) or bool(allows(place.unsqueeze(0)))
+
+
+@given(st.lists(boxes(), min_size=1, max_size=3), st.lists(st.floats(0, 1), min_size=3), seeds)
+@settings(deadline=None, max_examples=30)
+def test_a_constraint_that_all_places_meet_changes_no_bit(
+    sides: list[tuple[Tensor, Tensor]], peak: list[float], seed: int
+) -> None:
+    def all_of(x: Tensor) -> Tensor:
+        return torch.ones(len(x), dtype=torch.bool)
+
+    near, taken = cube([0.5, 0.5, 0.5]), cube([peak[:3]])
+    rest = {"near": near, "taken": taken}
+    free = watch(bowl(peak[:3]), plane(3), sides, seed=seed, **rest)
+    held = watch(bowl(peak[:3]), plane(3), sides, seed=seed, allows=all_of, **rest)
+    assert torch.equal(held[1], free[1])
+    assert held[2] == free[2]
+    assert all(map(torch.equal, held[0].asked, free[0].asked))
+
+
+@given(seeds)
+@settings(deadline=None, max_examples=15)
+def test_where_all_that_is_allowed_is_taken_it_is_given_again(seed: int) -> None:
+    def few(x: Tensor) -> Tensor:
+        return torch.tensor([FINITE.decode(row)["n"] == 1 for row in x], dtype=torch.bool)
+
+    taken = FINITE.grid[few(FINITE.grid)]
+    score = bowl(FINITE.encode({"n": 3, "c": "b"}).tolist())
+    place, _ = maximise(score, whole(4), FINITE, seed, allows=few, taken=taken)
+    assert FINITE.decode(place) == {"n": 1, "c": "b"}
+
+
+def test_what_is_taken_is_not_asked_of_a_constraint_and_neither_is_open() -> None:
+    asked: list[Tensor] = []
+
+    def allows(x: Tensor) -> Tensor:
+        asked.append(x)
+        return half(x)
+
+    places = cube([[0.1, 0.2], [0.3, 0.3], [0.9, 0.9]])
+    hunt = Hunt(
+        space=FLAT,
+        boxes=whole(2),
+        scale=cube([0.5, 0.5]),
+        taken=places[:1],
+        allows=allows,
+    )
+    assert is_open(places, hunt).tolist() == [False, True, False]
+    assert [row.tolist() for row in asked] == [places[1:].tolist()]
+    assert is_open(places[:1], hunt).tolist() == [False]
+    assert len(asked) == 1
+    assert is_free(places, hunt.taken).tolist() == [False, True, True]
+
+
+def test_where_nothing_is_allowed_a_place_inside_is_given_all_the_same() -> None:
+    def none(x: Tensor) -> Tensor:
+        return torch.zeros(len(x), dtype=torch.bool)
+
+    for space in (FLAT, HUGE, FINITE):
+        peak = [0.5] * space.dimension
+        place, value = maximise(bowl(peak), whole(space.dimension), space, 0, allows=none)
+        assert bool(((place >= 0) & (place <= 1)).all())
+        assert math.isfinite(value)

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from gptune import Tuner
 from gptune.configs import Mode
 from gptune.events import Opened
+from gptune.foreign import Answer
 from gptune.online.decision import plan
-from gptune.online.foreign import Answer
 from gptune.records import Proposal, Scalar
 from gptune.run_directory.event_log import effective, read_events
 from tests.doubles import FakeKnob, seen_at

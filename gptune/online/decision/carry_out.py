@@ -24,8 +24,8 @@ from gptune.events import (
     RolledBack,
     Suggested,
 )
+from gptune.foreign import foreign_call
 from gptune.online.decision.state import Outcome, Plan, Resolution
-from gptune.online.foreign import foreign_call
 from gptune.records import Action, Change, Reason, Scalar
 
 

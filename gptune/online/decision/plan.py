@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gptune.configs import Mode, neutral
 from gptune.events import SYMPTOMS, Event, Observed, Paused, Raw, Unpaused
+from gptune.foreign import Answer
 from gptune.online import guard
 from gptune.online.decision.request import free_knobs, guarded_rates, request_for, why_not
 from gptune.online.decision.state import (
@@ -23,7 +24,6 @@ from gptune.online.decision.state import (
     Seen,
 )
 from gptune.online.forecast import Forecast
-from gptune.online.foreign import Answer
 from gptune.online.segment import Track, backup_penalty, lowers, mad_reach, weigh
 from gptune.records import (
     Action,

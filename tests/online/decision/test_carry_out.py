@@ -6,9 +6,9 @@ import pytest
 
 from gptune.configs import Mode
 from gptune.events import Applied, Event, Failed, Intent, Moment, RollbackFailed
+from gptune.foreign import Answer
 from gptune.online.decision import KernelConfig, KernelState, Plan, carry_out, leave, plan, settle
 from gptune.online.decision.carry_out import is_same
-from gptune.online.foreign import Answer
 from gptune.records import Proposal, Reason, Request, Told
 from tests.doubles import FakeKnob, MemoryLog, config_of, first_state, hands_of, seen_at
 

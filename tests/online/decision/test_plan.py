@@ -23,6 +23,7 @@ from gptune.events import (
     RolledBack,
     Unpaused,
 )
+from gptune.foreign import Answer
 from gptune.online.decision import (
     KernelConfig,
     KernelState,
@@ -35,7 +36,6 @@ from gptune.online.decision import (
 )
 from gptune.online.decision.carry_out import Done, Saved
 from gptune.online.decision.request import _heading
-from gptune.online.foreign import Answer
 from gptune.records import (
     Action,
     Categorical,

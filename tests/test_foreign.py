@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptune.online.foreign import LONGEST, Answer, foreign_call
+from gptune.foreign import LONGEST, Answer, foreign_call
 
 QUICK = settings(deadline=None, max_examples=100)
 

@@ -1,0 +1,78 @@
+"""What a study refuses, and what a trial's end is taken for. Pure."""
+
+import math
+
+from gptune.configs.reading import shown
+from gptune.errors import StudyError
+from gptune.study.domains import Domain
+from gptune.study.records import StudyRecord, TrialState
+
+DIRECTIONS = ("minimize", "maximize")
+
+
+def ending(
+    state: TrialState | str | None, value: object, read: float | None
+) -> tuple[TrialState, str]:
+    """Say how a trial ends, and why it failed.
+
+    Args:
+        state: What was asked for, if anything.
+        value: What was given.
+        read: The number that it is, if it is one.
+
+    Raises:
+        StudyError: If the state is no end.
+    """
+    if state is not None:
+        if not isinstance(state, str) or state not in {"complete", "pruned", "failed"}:
+            raise StudyError(f"tell: state must be complete, pruned or failed, got {shown(state)}")
+        if state != "complete":
+            return TrialState(state), ""
+    if read is not None and math.isfinite(read):
+        return TrialState.COMPLETE, ""
+    return TrialState.FAILED, f"the objective must give a finite number, and gave {_short(value)}"
+
+
+def _short(value: object) -> str:
+    text = shown(value)
+    return text if len(text) <= 80 else f"{text[:77]}... ({type(value).__name__})"
+
+
+def check_study(name: str, direction: str, seed: int) -> None:
+    """Check what a study is made with.
+
+    Raises:
+        StudyError: Naming the argument.
+    """
+    if not isinstance(name, str) or not name or len(name) > 200 or not name.isprintable():
+        raise StudyError(f"name: must be a word of at most 200 printable characters, got {name!r}")
+    if direction not in DIRECTIONS:
+        raise StudyError(f"direction: must be minimize or maximize, got {direction!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise StudyError(f"seed: must be a whole number in [0, 2**63), got {seed!r}")
+
+
+def check_same(
+    record: StudyRecord, direction: str, space: dict[str, Domain] | None, *, resume: bool
+) -> None:
+    """Check that a study which is there already may go on, with these things.
+
+    Raises:
+        StudyError: Naming what differs.
+    """
+    name = record.name
+    if not resume:
+        raise StudyError(
+            f"study {name!r}: exists already; pass resume=True to go on with it, or choose "
+            "another name"
+        )
+    if direction != record.direction:
+        raise StudyError(f"study {name!r}: is to {record.direction}, got direction {direction!r}")
+    if space is not None and space != record.space:
+        there = record.space or {}
+        odd = sorted(n for n in space.keys() | there.keys() if space.get(n) != there.get(n))
+        raise StudyError(
+            f"study {name!r}: its space differs in {', '.join(odd)}: "
+            f"{there.get(odd[0])!r} there, {space.get(odd[0])!r} given; give the new one another "
+            "name"
+        )

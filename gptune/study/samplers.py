@@ -1,0 +1,230 @@
+"""What a trial tries: by chance, evenly, on a grid, or by the Gaussian process.
+
+A proposal is a function of the study's seed, the trial's number, and what the trials before have
+come to, so that sequential studies and synchronous batches repeat exactly.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+from gptune.errors import StudyError
+from gptune.records import Categorical, Integer, Scalar
+from gptune.study.domains import Domain, Domains, Fixed, Stepped, at_share, draw, inner, to_inner
+from gptune.study.records import TrialRecord
+
+LARGEST_GRID = 10**6  # points; a larger one is a mistake
+DRAWS = 10_000  # by chance, until a constraint is met
+RESOLUTION = 10  # values of a real parameter on a grid
+
+Allowed = Callable[[Mapping[str, Scalar]], bool]
+
+
+def chance_of(seed: int, number: int, name: str = "") -> Random:
+    """Give the chance of one trial, and within it of one name: the same each time."""
+    return Random(f"{seed}/{number}/{name}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a sampler sees of a study.
+
+    Attributes:
+        number: Of the trial to come.
+        seed: Of the study.
+        sign: What turns the objective into larger-is-better.
+        space: Every parameter that is known: given up front, or met in earlier trials.
+        finished: Trials that are complete, pruned or failed, in the order of their numbers.
+        running: Values that are being tried now.
+        allowed: Whether all constraints are met.
+        memory: What this sampler wanted to know again, at the last trial that has such.
+    """
+
+    number: int
+    seed: int
+    sign: float
+    space: Domains
+    finished: Sequence[TrialRecord]
+    running: Sequence[Mapping[str, Scalar]] = ()
+    allowed: Allowed = field(default=lambda params: True)
+    memory: Mapping[str, Any] = field(default_factory=dict)
+
+    def chance(self, name: str = "") -> Random:
+        """Give the chance of this trial, the same each time it is asked."""
+        return chance_of(self.seed, self.number, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What a sampler would try: values for all that it knows, and what it wants to know again."""
+
+    params: Mapping[str, Scalar]
+    memory: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Sampler(Protocol):
+    """Says what to try next; any object of yours with this method is one."""
+
+    def suggest(self, view: View) -> Suggestion:
+        """Give values for every parameter of ``view.space`` that it knows how to choose.
+
+        A parameter that it leaves out, or gives a value that does not lie in its domain, is drawn
+        by chance.
+        """
+        ...
+
+
+class RandomSampler:
+    """Draws evenly, on the scale that is searched."""
+
+    def suggest(self, view: View) -> Suggestion:
+        """Draw until the constraints are met."""
+        return Suggestion(draw_allowed(view))
+
+
+class SobolSampler:
+    """Spreads trials more evenly than chance: a scrambled Sobol sequence of the study's seed."""
+
+    def suggest(self, view: View) -> Suggestion:
+        """Give the point of the sequence that has the trial's number."""
+        from torch.quasirandom import SobolEngine
+
+        names = [name for name in sorted(view.space) if inner(view.space[name]) is not None]
+        engine = SobolEngine(max(1, len(names)), scramble=True, seed=view.seed % 2**31)  # type: ignore[no-untyped-call]
+        unit = engine.fast_forward(view.number).draw(1)[0].tolist()  # type: ignore[no-untyped-call]
+        shares = dict(zip(names, unit, strict=False))
+        params = {n: at_share(d, shares.get(n, 0.5)) for n, d in view.space.items()}
+        return Suggestion(params if view.allowed(params) else draw_allowed(view))
+
+
+class GridSampler:
+    """Tries every point of a grid once, in a fixed order; then the study ends.
+
+    Args:
+        grid: Name -> values; by default every choice, every whole number or step, and ten values
+            of a real parameter, evenly on its scale.
+        resolution: Values of a real parameter [values].
+    """
+
+    def __init__(
+        self,
+        grid: Mapping[str, Sequence[Scalar]] | None = None,
+        *,
+        resolution: int = RESOLUTION,
+    ) -> None:
+        if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 1:
+            raise StudyError(f"resolution: must be a whole number >= 1, got {resolution!r}")
+        self._grid = None if grid is None else {name: tuple(v) for name, v in grid.items()}
+        self._resolution = resolution
+
+    def points(self, space: Domains, allowed: Allowed) -> Iterator[dict[str, Scalar]]:
+        """Go through the points that meet the constraints.
+
+        Raises:
+            StudyError: If there are too many, or a value lies outside of its domain.
+        """
+        sides = self.sides(space)
+        for values in itertools.product(*sides.values()):
+            params = dict(zip(sides, values, strict=True))
+            if allowed(params):
+                yield params
+
+    def sides(self, space: Domains) -> dict[str, Sequence[Scalar]]:
+        """Give the values of each parameter.
+
+        Raises:
+            StudyError: As `points` does.
+        """
+        size = math.prod(self._count(name, domain) for name, domain in space.items())
+        if size > LARGEST_GRID:
+            raise StudyError(
+                f"grid: has {size} points, more than {LARGEST_GRID}; give fewer values with "
+                "GridSampler({...}), or use another sampler"
+            )
+        return {name: self._side(name, domain) for name, domain in space.items()}
+
+    def suggest(self, view: View) -> Suggestion:
+        """Give the first point that no trial has or had.
+
+        Raises:
+            StudyError: If the grid is spent.
+        """
+        if not view.space:
+            raise StudyError("grid: needs the space up front; pass space= to Study")
+        taken = {_key(trial.params) for trial in view.finished} | {_key(p) for p in view.running}
+        for params in self.points(view.space, view.allowed):
+            if _key(params) not in taken:
+                return Suggestion(params)
+        raise GridSpent
+
+    def _side(self, name: str, domain: Domain) -> Sequence[Scalar]:
+        given = None if self._grid is None else self._grid.get(name)
+        if given is not None:
+            for value in given:
+                if to_inner(domain, value) is None:
+                    raise StudyError(f"grid: {name}: {value!r} does not lie in {domain!r}")
+            return given
+        return every(domain, self._resolution)
+
+    def _count(self, name: str, domain: Domain) -> int:
+        """Count the values of a parameter, without listing what may be endless."""
+        if self._grid is not None and name in self._grid:
+            return len(self._grid[name])
+        match domain:
+            case Stepped():
+                return domain.steps + 1
+            case Integer(low=low, high=high, log=False):
+                return high - low + 1
+            case _:
+                return len(every(domain, self._resolution))
+
+
+class GridSpent(StudyError):
+    """Every point of the grid was tried."""
+
+    def __init__(self) -> None:
+        super().__init__("grid: every point was tried")
+
+
+def every(domain: Domain, resolution: int) -> Sequence[Scalar]:
+    """List a domain's values; of one on a continuous scale, some that lie evenly on it."""
+    found: Sequence[Scalar]
+    match domain:
+        case Fixed(value=value):
+            found = (value,)
+        case Categorical(choices=choices):
+            found = choices
+        case Stepped():
+            found = domain.values()
+        case Integer(low=low, high=high, log=False):
+            found = range(low, high + 1)
+        case _ if resolution == 1:
+            found = (at_share(domain, 0.5),)
+        case _:
+            shares = [number / (resolution - 1) for number in range(resolution)]
+            found = tuple(dict.fromkeys(at_share(domain, share) for share in shares))
+    return found
+
+
+def draw_allowed(view: View) -> dict[str, Scalar]:
+    """Draw values by chance until the constraints are met, each as if it were the only one.
+
+    Raises:
+        StudyError: If that does not come about.
+    """
+    chances = {name: view.chance(name) for name in view.space}
+    for _ in range(DRAWS):
+        params = {name: draw(domain, chances[name]) for name, domain in view.space.items()}
+        if view.allowed(params):
+            return params
+    raise StudyError(
+        f"constraints: none of {DRAWS} points drawn by chance meets them; widen the space, or "
+        "loosen them"
+    )
+
+
+def _key(params: Mapping[str, Scalar]) -> tuple[Any, ...]:
+    return tuple(sorted((name, type(v).__name__, v) for name, v in params.items()))

@@ -1,0 +1,355 @@
+"""The study: it begins trials, writes down what they come to, and remembers the best."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gptune.errors import StudyError
+from gptune.records import Scalar
+from gptune.study.book import Book
+from gptune.study.checks import check_same, check_study, ending
+from gptune.study.database import MEMORY
+from gptune.study.desk import Desk
+from gptune.study.domains import Domain, holds, read_domains, show_point
+from gptune.study.executors import Executor, Here
+from gptune.study.loop import Limits, Loop
+from gptune.study.pruners import Pruner
+from gptune.study.records import TrialRecord, TrialState
+from gptune.study.samplers import Sampler, Suggestion, View
+from gptune.study.storage import Storage
+from gptune.study.trial import Trial, as_number
+from gptune.study.workers import this_worker
+
+logger = logging.getLogger("gptune")
+Constraint = Callable[[Mapping[str, Scalar]], bool]
+
+
+class Study:
+    """Searches for the best parameters of an objective, trial by trial.
+
+    Args:
+        name: What it is found again by, in its storage.
+        storage: ``sqlite:///path``, a path, or ``:memory:``; or a `Storage`.
+        direction: ``minimize`` or ``maximize``.
+        space: Name -> `Float`, `Integer`, `Categorical` or ``{"type": "float", "low": ...}``, or a
+            `SearchSpace`; then the objective gets the parameters as a dict. Without, it gets a
+            `Trial` and suggests as it runs.
+        sampler: What says what to try; the Gaussian process by default.
+        pruner: What says when to end a trial; none by default.
+        seed: Of all chance; a study that goes on keeps its own.
+        resume: Whether to go on with a study of that name, if there is one.
+        constraints: ``(params) -> bool``, true where a point may be tried. Those that need a
+            parameter which is not there (a ``KeyError``) are taken to be met.
+
+    Raises:
+        StudyError: If it exists and is not to go on, was made with other things, or an argument
+            is wrong.
+        StorageError: If the storage cannot be used.
+        SpaceError: If the space is wrong.
+
+    Example:
+        >>> from gptune.records import Float
+        >>> study = Study("bowl", space={"x": Float(-1.0, 1.0)})
+        >>> study.optimize(lambda params: (params["x"] - 0.3) ** 2, n_trials=20)
+        >>> abs(study.best_params["x"] - 0.3) < 0.05
+        True
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        storage: str | Path | Storage = MEMORY,
+        direction: str = "minimize",
+        space: Mapping[str, Any] | Any | None = None,
+        sampler: Sampler | None = None,
+        pruner: Pruner | None = None,
+        seed: int = 0,
+        resume: bool = False,
+        constraints: Iterable[Constraint] = (),
+    ) -> None:
+        check_study(name, direction, seed)
+        domains = None if space is None else read_domains(space)
+        self.storage = storage if isinstance(storage, Storage) else Storage(storage)
+        self.record, is_new = self.storage.create(name, direction, domains, seed)
+        if not is_new:
+            check_same(self.record, direction, domains, resume=resume)
+        self.sampler = sampler if sampler is not None else _default_sampler()
+        self._constraints = tuple(constraints)
+        self._desk = Desk(self.storage, self.record, pruner)
+        self._stopped = threading.Event()
+
+    # what is known ------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """What it is found again by."""
+        return self.record.name
+
+    @property
+    def direction(self) -> str:
+        """``minimize`` or ``maximize``."""
+        return self.record.direction
+
+    @property
+    def space(self) -> dict[str, Domain]:
+        """Every parameter: given up front, or met so far."""
+        return dict(self._seen().space)
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        """All trials, in the order of their numbers."""
+        return self._seen().trials
+
+    @property
+    def best_trial(self) -> TrialRecord:
+        """The best complete trial; of equals, the first.
+
+        Raises:
+            StudyError: If none is complete.
+        """
+        best = self.best
+        if best is None:
+            raise StudyError(f"study {self.name!r}: no trial is complete yet; see study.trials")
+        return best
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The best complete trial; ``None`` as long as there is none."""
+        return self._seen().best
+
+    @property
+    def best_params(self) -> dict[str, Scalar]:
+        """The parameters of the best trial."""
+        return dict(self.best_trial.params)
+
+    @property
+    def best_value(self) -> float:
+        """The objective of the best trial."""
+        value = self.best_trial.value
+        assert value is not None
+        return value
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Give a flat row for each trial: what a table, or ``pandas.DataFrame``, is made of."""
+        return [
+            {
+                "number": trial.number,
+                "state": trial.state.value,
+                "value": trial.value,
+                **{f"params.{name}": value for name, value in trial.params.items()},
+                "seconds": trial.seconds,
+                "error": trial.error,
+            }
+            for trial in self.trials
+        ]
+
+    # ask and tell -------------------------------------------------------------------------------
+
+    def ask(self, *, owned: bool = False) -> Trial:
+        """Begin a trial; give its value to `tell`.
+
+        Args:
+            owned: Whether it is begun again by others if this process dies.
+        """
+        trial = self.begin(this_worker() if owned else "")
+        assert trial is not None
+        return trial
+
+    def begin(self, worker: str, total: int | None = None) -> Trial | None:
+        """Begin a trial, if there are not enough already.
+
+        Args:
+            worker: Who runs it.
+            total: Trials that the study shall have in all [trials].
+        """
+        with self._desk.lock:
+            record = self.storage.begin(self.record.id, worker, total)
+            if record is None:
+                return None
+            self._desk.book.refresh()
+            with contextlib.ExitStack() as stack:  # as if never begun, should the sampler raise
+                stack.callback(self.storage.withdraw, (self.record.id, record.number))
+                trial = self._make_trial(record)
+                stack.pop_all()
+            return trial
+
+    def withdraw(self, trial: Trial) -> None:
+        """Take a trial back that was begun: the next one to begin is this one, as it was."""
+        self.storage.withdraw((self.record.id, trial.number))
+
+    def tell(
+        self,
+        trial: Trial | int,
+        value: object = None,
+        *,
+        state: TrialState | str | None = None,
+        noise: float | None = None,
+        error: str = "",
+    ) -> TrialRecord:
+        """Finish a trial.
+
+        Args:
+            trial: What `ask` gave, or its number.
+            value: The objective. One that is no finite number makes it a failed trial.
+            state: ``complete``, ``pruned`` or ``failed``; by default as the value says.
+            noise: Variance of the value, if it is known [squared units of value].
+            error: Why it failed.
+
+        Raises:
+            StorageError: If it is not running.
+            StudyError: If the state is no end.
+        """
+        number = trial if isinstance(trial, int) else trial.number
+        read = as_number(value)
+        ended, why = ending(state, value, read)
+        is_complete = ended is TrialState.COMPLETE
+        with self._desk.lock:
+            made = self.storage.finish(
+                (self.record.id, number),
+                ended,
+                value=read if is_complete else None,
+                noise=noise if is_complete else None,
+                error=error or why,
+            )
+        if ended is TrialState.FAILED:
+            logger.warning(
+                "gptune: trial %d failed with %s: %s", number, show_point(made.params), made.error
+            )
+        return made
+
+    def enqueue(self, params: Mapping[str, Scalar]) -> int:
+        """Let a trial with given values come next; what is left out is suggested. Gives its number.
+
+        Raises:
+            StudyError: If a value does not lie in the space, or against a constraint.
+        """
+        known = self.record.space
+        for name, value in params.items():
+            if known is not None and (name not in known or not holds(known[name], value)):
+                raise StudyError(
+                    f"enqueue: {name}={value!r} does not lie in the space {known.get(name)!r}"
+                )
+        if known is not None and params.keys() == known.keys() and not self._allows(params):
+            raise StudyError(f"enqueue: {show_point(params)} does not meet the constraints")
+        return self.storage.enqueue(self.record.id, params).number
+
+    # optimize -----------------------------------------------------------------------------------
+
+    def optimize(
+        self,
+        objective: Callable[..., Any],
+        n_trials: int | None = None,
+        *,
+        total: int | None = None,
+        timeout: float | None = None,
+        patience: int | None = None,
+        callbacks: Iterable[Callable[["Study", TrialRecord], object]] = (),
+        catch: type[Exception] | tuple[type[Exception], ...] = (),
+        executor: Executor | None = None,
+        progress: bool | None = None,
+    ) -> None:
+        """Run trials until there were enough.
+
+        Args:
+            objective: Gets the parameters as a dict where the space was given up front (and the
+                `Trial` too, if it takes two arguments), else a `Trial`; gives a number, or
+                `Measured`. `TrialPruned` ends a trial early. None, NaN or what is no number makes
+                it a failed trial.
+            n_trials: Trials to run now [trials].
+            total: Trials that the study shall have in all, those of other processes and of earlier
+                runs included [trials].
+            timeout: Begin none after this time [s].
+            patience: Stop when so many trials in a row brought nothing better [trials].
+            callbacks: Called after each trial, with the study and the trial's record.
+            catch: Exceptions of the objective that make a failed trial, and do not end the study.
+            executor: Where trials run; here, one after another, by default.
+            progress: Show a bar; by default if somebody watches.
+
+        Raises:
+            StudyError: If an argument is wrong.
+            Exception: What the objective raises, unless it is to be caught; the trial has failed
+                then, and is written down.
+        """
+        limits = Limits(n_trials=n_trials, total=total, timeout=timeout, patience=patience)
+        self._stopped.clear()
+        caught, heard = catch if isinstance(catch, tuple) else (catch,), tuple(callbacks)
+
+        def tell(trial: TrialRecord) -> None:
+            for callback in heard:
+                callback(self, trial)
+
+        loop = Loop(self, objective, limits, catch=caught, executor=executor or Here())
+        loop.run(tell, progress=progress)
+
+    def stop(self) -> None:
+        """Begin no more trials; call it in a callback, or in the objective."""
+        self._stopped.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called since `optimize` began."""
+        return self._stopped.is_set()
+
+    def close(self) -> None:
+        """Give the storage back."""
+        self.storage.close()
+
+    def __enter__(self) -> "Study":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # inside -------------------------------------------------------------------------------------
+
+    def _seen(self) -> Book:
+        with self._desk.lock:
+            self._desk.book.refresh()
+            return self._desk.book
+
+    def _make_trial(self, record: TrialRecord) -> Trial:
+        """Ask the sampler, unless all is known; write down what it says, and remembers."""
+        given = self.record.space
+        known = record.fixed.keys() | record.params.keys()
+        suggestion = Suggestion({})
+        if given is None or not known >= given.keys():
+            suggestion = self.sampler.suggest(self._view(record))
+        trial = Trial(self._desk, record, self.record, suggestion.params)
+        if given is not None:
+            trial.load(given)
+        if given is not None or suggestion.memory:
+            self._desk.write(trial, suggestion.memory or None)
+        return trial
+
+    def _view(self, record: TrialRecord) -> View:
+        book, number = self._desk.book, record.number
+        return View(
+            number=number,
+            seed=self.record.seed,
+            sign=self.record.sign,
+            space=dict(book.space),
+            finished=book.finished,
+            running=book.values_of_running(number),
+            allowed=self._allows,
+            memory=book.memory(number),
+        )
+
+    def _allows(self, params: Mapping[str, Scalar]) -> bool:
+        return all(_is_met(constraint, params) for constraint in self._constraints)
+
+
+def _is_met(constraint: Constraint, params: Mapping[str, Scalar]) -> bool:
+    try:
+        return bool(constraint(params))
+    except KeyError:
+        return True
+
+
+def _default_sampler() -> Sampler:
+    from gptune.study.gaussian import GaussianProcessSampler
+
+    return GaussianProcessSampler()

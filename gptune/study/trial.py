@@ -1,0 +1,195 @@
+"""One trial, as an objective sees it: it suggests values, takes reports, and says when to stop."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from gptune.errors import StudyError
+from gptune.records import Scalar
+from gptune.study.domains import (
+    Domain,
+    choice_domain,
+    draw,
+    holds,
+    number_domain,
+    show_point,
+)
+from gptune.study.records import StudyRecord, TrialRecord
+from gptune.study.samplers import chance_of
+
+
+class Paper(Protocol):
+    """Where a trial writes down what happens to it."""
+
+    def write(self, trial: "Trial", memory: Mapping[str, Any] | None = None) -> None:
+        """Write down what was suggested."""
+        ...
+
+    def report(self, trial: "Trial", step: int, value: float) -> None:
+        """Write an intermediate value down."""
+        ...
+
+    def prunes(self, trial: "Trial") -> bool:
+        """Say whether the trial should end now."""
+        ...
+
+
+class Trial:
+    """One run of an objective; a study makes it.
+
+    Attributes:
+        number: 0, 1, 2 ...
+        record: The trial as it was begun.
+        proposed: What its sampler has proposed.
+    """
+
+    def __init__(
+        self,
+        desk: Paper,
+        record: TrialRecord,
+        study: StudyRecord,
+        proposed: Mapping[str, Scalar],
+    ) -> None:
+        self.number, self.record, self.proposed = record.number, record, proposed
+        self.desk, self._study = desk, study
+        self._fixed = {**record.params, **record.fixed}  # what was begun goes on as it was
+        self._params: dict[str, Scalar] = {}
+        self._space: dict[str, Domain] = {}
+        self._reports: dict[int, float] = {}
+
+    @property
+    def seed(self) -> int:
+        """A number for the objective's own chance, the same each time the trial is begun."""
+        return chance_of(self._study.seed, self.number, "objective").getrandbits(31)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether its space was given up front."""
+        return self._study.space is not None
+
+    @property
+    def params(self) -> dict[str, Scalar]:
+        """What was suggested so far."""
+        return dict(self._params)
+
+    @property
+    def space(self) -> dict[str, Domain]:
+        """What it was suggested from."""
+        return dict(self._space)
+
+    @property
+    def reports(self) -> dict[int, float]:
+        """Step -> value that was reported there."""
+        return dict(self._reports)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, log: bool = False, step: float | None = None
+    ) -> float:
+        """Suggest a real number in ``[low, high]``; the same each time it is asked.
+
+        Args:
+            name: The parameter's.
+            low: Smallest value.
+            high: Largest value.
+            log: Search on a logarithmic scale.
+            step: Only ``low, low + step, ...``.
+
+        Raises:
+            SpaceError: Naming the field that is wrong.
+            StudyError: If the trial was asked for the same name before, with another range.
+        """
+        return float(self._suggest(name, lambda: number_domain(low, high, log=log, step=step)))
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, log: bool = False, step: int | None = None
+    ) -> int:
+        """Suggest a whole number in ``[low, high]``, both ends included; as `suggest_float`."""
+        made = self._suggest(name, lambda: number_domain(low, high, log=log, step=step, whole=True))
+        return int(made)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Suggest one of several plain values; else as `suggest_float`."""
+        return self._suggest(name, lambda: choice_domain(choices))
+
+    def report(self, value: float, step: int) -> None:
+        """Report how good the trial is by now, in the objective's own units.
+
+        Args:
+            value: A number; one that is not finite is kept as such.
+            step: How far it has come, such as the epoch [steps].
+
+        Raises:
+            StudyError: If one is no number.
+        """
+        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            raise StudyError(f"report: step must be a whole number >= 0, got {step!r}")
+        number = as_number(value)
+        if number is None:
+            raise StudyError(f"report: value must be a number, got {value!r}")
+        self._reports[step] = number
+        self.desk.report(self, step, number)
+
+    def should_prune(self) -> bool:
+        """Say whether it is not worth going on; then raise `TrialPruned`."""
+        return bool(self._reports) and self.desk.prunes(self)
+
+    def load(self, space: Mapping[str, Domain]) -> dict[str, Scalar]:
+        """Choose values for a whole space that was given up front."""
+        for name, domain in space.items():
+            self._choose(name, domain)
+        return self.params
+
+    def __str__(self) -> str:
+        return f"trial {self.number}: {show_point(self._params)}"
+
+    def _suggest(self, name: str, make: Callable[[], Domain]) -> Any:
+        if not isinstance(name, str) or not name:
+            raise StudyError(f"suggest: a parameter's name must be a word, got {name!r}")
+        try:
+            domain = make()
+        except StudyError:
+            raise
+        except ValueError as error:
+            raise type(error)(f"parameter {name!r}: {error}") from None
+        known = self._space.get(name)
+        if known is not None and known != domain:
+            raise StudyError(
+                f"parameter {name!r}: was suggested from {known!r} in this trial, and is now asked "
+                f"from {domain!r}; give the second one another name"
+            )
+        if known is None:
+            self._choose(name, domain)
+            self.desk.write(self)
+        return self._params[name]
+
+    def _choose(self, name: str, domain: Domain) -> None:
+        """Choose a value: what is fixed, what was proposed, or by chance."""
+        for given in (self._fixed, self.proposed):
+            if name in given and holds(domain, given[name]):
+                self._params[name] = given[name]
+                break
+        else:
+            if name in self._fixed:
+                raise StudyError(
+                    f"parameter {name!r}: {self._fixed[name]!r} was enqueued and does not lie in "
+                    f"{domain!r}; enqueue another value, or widen the range"
+                )
+            self._params[name] = draw(domain, chance_of(self._study.seed, self.number, name))
+        self._space[name] = domain
+
+
+def as_number(value: object) -> float | None:
+    """Read a number, also one of NumPy's or torch's that holds a single value; else ``None``.
+
+    Example:
+        >>> as_number(2), as_number("2"), as_number(True), as_number([1.0])
+        (2.0, None, None, None)
+    """
+    if isinstance(value, bool | str | bytes) or value is None:
+        return None
+    if isinstance(value, int | float):
+        return float(value) if abs(value) < 1e308 or isinstance(value, float) else math.inf
+    shape = getattr(value, "shape", None)
+    if shape is None or tuple(shape) not in {(), (1,)} or not hasattr(value, "item"):
+        return None
+    return as_number(value.item())

@@ -1,0 +1,279 @@
+"""The file of studies: many processes, sudden deaths, bad files; nothing is lost."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from gptune.errors import StorageError
+from gptune.study.gaussian import GaussianProcessSampler
+from gptune.study.records import TrialState
+from gptune.study.samplers import RandomSampler
+from gptune.study.schema import SCHEMA
+from gptune.study.storage import ATTEMPTS, Storage
+from gptune.study.study import Study
+from gptune.study.workers import this_worker
+from tests.study.objectives import SPACE, bowl
+
+ROOT = Path(__file__).parent.parent.parent
+SCRIPT = ROOT / "tests" / "study" / "objectives.py"
+DEAD = f"{os.uname().nodename}:1:0"  # no process of that start
+
+
+def start(file: Path, name: str, total: int, sampler: str = "random") -> subprocess.Popen[bytes]:
+    place = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, str(SCRIPT), str(file), name, str(total), sampler]
+    return subprocess.Popen(words, env=place, stderr=subprocess.PIPE)
+
+
+def made(storage: Storage) -> int:
+    record, _ = storage.create("one", "minimize", None, 0)
+    return record.id
+
+
+# deaths -----------------------------------------------------------------------------------------
+
+
+def live_and_die(file: Path, total: int, sampler: str, more: int) -> bool:
+    """Let a process make some more trials and kill it; says whether it died."""
+    process = start(file, "one", total, sampler)
+    begun = viewed(file)
+    while process.poll() is None and viewed(file) < begun + more:
+        time.sleep(0.002)
+    dies = process.poll() is None
+    process.kill()
+    process.communicate()
+    return dies
+
+
+def viewed(file: Path) -> int:
+    """Count the trials that were begun, as a viewer does."""
+    try:
+        storage = Storage(file, writes=False)
+    except StorageError:
+        return 0  # the file is being made
+    study = storage.find("one")
+    count = 0 if study is None else storage.changes(study.id, 0).begun
+    storage.close()
+    return count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sampler", "total"), [("random", 100), ("gp", 60)])
+def test_a_study_survives_sudden_deaths(sampler: str, total: int, tmp_path: Path) -> None:
+    file, chance, deaths = tmp_path / "study.db", Random(3), 0
+    while live_and_die(file, total, sampler, chance.randint(5, 25)):
+        deaths += 1
+    assert deaths >= 3
+    kind = RandomSampler() if sampler == "random" else GaussianProcessSampler()
+    whole = Study("whole", space=SPACE, sampler=kind)
+    whole.optimize(bowl, n_trials=total)
+    with Study("one", storage=file, resume=True) as study:
+        assert [trial.number for trial in study.trials] == list(range(total))
+        assert all(trial.state is TrialState.COMPLETE for trial in study.trials)
+        assert [t.params for t in study.trials] == [t.params for t in whole.trials]
+        assert [t.value for t in study.trials] == [t.value for t in whole.trials]
+
+
+@pytest.mark.slow
+def test_four_processes_on_one_file_make_four_hundred_trials(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    processes = [start(file, "one", 400) for _ in range(4)]
+    told = [process.communicate(timeout=240)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, "\n".join(told)
+    assert not any("locked" in one for one in told)
+    with Study("one", storage=file, resume=True) as study:
+        assert [trial.number for trial in study.trials] == list(range(400))
+        assert all(trial.value == bowl(trial.params) for trial in study.trials)
+
+
+def test_a_trial_that_a_dead_process_left_is_begun_again_as_it_was() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    first = storage.begin(study, DEAD)
+    assert first is not None
+    storage.suggest((study, 0), {"x": 1.0}, {})
+    storage.report((study, 0), 3, 0.5)
+    again = storage.begin(study, this_worker())
+    assert again is not None
+    assert (again.number, again.params, again.attempts) == (0, {"x": 1.0}, 2)
+    assert again.reports == {}
+    new = storage.begin(study, this_worker())
+    assert new is not None
+    assert new.number == 1
+
+
+def test_a_trial_that_somebody_runs_or_asked_for_is_left_alone() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    begun = [storage.begin(study, worker) for worker in (this_worker(), "", this_worker())]
+    assert [one.number for one in begun if one is not None] == [0, 1, 2]
+
+
+def test_a_trial_that_kills_every_process_has_failed() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    for _ in range(ATTEMPTS):
+        begun = storage.begin(study, DEAD)
+        assert begun is not None
+        assert begun.number == 0
+    new = storage.begin(study, this_worker())
+    assert new is not None
+    assert new.number == 1
+    failed = storage.changes(study, 0).trials[0]
+    assert (failed.state, failed.error) == ("failed", f"its process died {ATTEMPTS} times")
+
+
+def test_no_more_trials_are_begun_than_there_may_be() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    for _ in range(3):
+        assert storage.begin(study, this_worker(), total=3) is not None
+    assert storage.begin(study, this_worker(), total=3) is None
+    storage.finish((study, 1), TrialState.FAILED)
+    assert storage.begin(study, this_worker(), total=3) is None
+
+
+def test_a_trial_is_withdrawn_without_a_trace_or_waits_as_it_was() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    storage.begin(study, this_worker())
+    storage.withdraw((study, 0))
+    assert storage.changes(study, 0).begun == 0
+    storage.begin(study, this_worker())
+    storage.suggest((study, 0), {"x": 2.0}, {})
+    storage.withdraw((study, 0))
+    (waiting,) = storage.changes(study, 0).trials
+    assert (waiting.state, waiting.params, waiting.attempts) == ("waiting", {"x": 2.0}, 0)
+
+
+def test_only_what_changed_is_read() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    for _ in range(3):
+        storage.begin(study, "")
+    known = storage.changes(study, 0)
+    assert [trial.number for trial in known.trials] == [0, 1, 2]
+    assert storage.changes(study, known.revision).trials == ()
+    storage.report((study, 1), 0, 1.0)
+    (new,) = storage.changes(study, known.revision).trials
+    assert (new.number, new.reports) == (1, {0: 1.0})
+
+
+def test_studies_are_found_listed_and_deleted_with_their_trials(tmp_path: Path) -> None:
+    storage = Storage(tmp_path / "study.db")
+    for name in ("one", "two"):
+        record, is_new = storage.create(name, "minimize", None, 3)
+        assert is_new
+        storage.begin(record.id, "")
+        storage.report((record.id, 0), 1, 2.0)
+    assert [study.name for study in storage.studies()] == ["one", "two"]
+    assert storage.delete("one")
+    assert not storage.delete("one")
+    assert storage.find("one") is None
+    left = sqlite3.connect(tmp_path / "study.db")
+    assert left.execute("SELECT count(*) FROM trial").fetchone() == (1,)
+    assert left.execute("SELECT count(*) FROM report").fetchone() == (1,)
+    left.close()
+    storage.close()
+
+
+# bad files --------------------------------------------------------------------------------------
+
+
+def test_a_viewer_reads_while_others_write_and_writes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    with pytest.raises(StorageError, match="no such file"):
+        Storage(file, writes=False)
+    writer = Storage(file)
+    study = made(writer)
+    viewer = Storage(file, writes=False)
+    writer.begin(study, "")
+    assert len(viewer.changes(study, 0).trials) == 1
+    with pytest.raises(StorageError, match="cannot be written"):
+        viewer.begin(study, "")
+    writer._db.execute("BEGIN IMMEDIATE")
+    assert len(viewer.changes(study, 0).trials) == 1
+    writer._db.execute("ROLLBACK")
+
+
+def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    Storage(file).close()
+    db = sqlite3.connect(file)
+    db.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    db.close()
+    before = file.read_bytes()
+    with pytest.raises(StorageError, match=f"version {SCHEMA + 1}, and this gptune knows {SCHEMA}"):
+        Storage(file)
+    assert file.read_bytes() == before
+
+
+def test_a_file_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.db"
+    db = sqlite3.connect(file)
+    db.execute("CREATE TABLE mine (x)")
+    db.close()
+    before = file.read_bytes()
+    with pytest.raises(StorageError, match="holds no studies of gptune"):
+        Storage(file)
+    assert file.read_bytes() == before
+
+
+def test_a_damaged_file_is_kept_and_named(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    with Study("one", storage=file, space=SPACE, sampler=RandomSampler()) as study:
+        study.optimize(bowl, n_trials=50)
+    data = bytearray(file.read_bytes())
+    data[1000:9000] = os.urandom(8000)
+    file.write_bytes(bytes(data))
+    with pytest.raises(StorageError, match="damaged"):
+        Study("one", storage=file, space=SPACE, resume=True)
+    kept = [one for one in tmp_path.iterdir() if one.read_bytes() == bytes(data)]
+    assert kept
+
+
+def test_what_is_no_json_in_a_row_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    storage = Storage(file)
+    study = made(storage)
+    storage.begin(study, "")
+    storage._db.execute("UPDATE trial SET params = 'nonsense'")
+    with pytest.raises(StorageError, match="has not written"):
+        storage.changes(study, 0)
+
+
+def test_who_waits_too_long_for_another_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gptune.study.database.PATIENCE", 0.05)
+    file = tmp_path / "study.db"
+    holder, waiter = Storage(file), Storage(file)
+    study = made(holder)
+    holder._db.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError, match="another process has held it"):
+        waiter.begin(study, "")
+    holder._db.execute("ROLLBACK")
+    assert waiter.begin(study, "") is not None
+
+
+def test_a_forked_process_must_open_its_own() -> None:
+    storage = Storage(":memory:")
+    storage._owner = 1
+    with pytest.raises(StorageError, match="open it again in each process"):
+        storage.studies()
+
+
+def test_a_change_that_fails_half_way_is_not_made() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    storage.begin(study, "")
+    with pytest.raises(TypeError):
+        storage.suggest((study, 0), {"x": object()}, {})  # type: ignore[dict-item]
+    assert storage.begin(study, "") is not None
+    assert len(storage.changes(study, 0).trials) == 2

@@ -1,0 +1,99 @@
+"""A trial as an objective sees it; the rest of it is in `test_study`."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptune.errors import SpaceError
+from gptune.study.samplers import RandomSampler
+from gptune.study.study import Study
+from gptune.study.trial import as_number
+
+NAMES = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=12)
+
+
+def suggest(trial: Any, name: str) -> Any:
+    """Suggest a parameter of a kind that goes with its name."""
+    kinds = {
+        "a": lambda: trial.suggest_float("a", 0.0, 1.0),
+        "b": lambda: trial.suggest_float("b", 1e-6, 1.0, log=True),
+        "c": lambda: trial.suggest_float("c", 0.0, 1.0, step=0.1),
+        "d": lambda: trial.suggest_int("d", 1, 64, log=True),
+        "e": lambda: trial.suggest_int("e", 0, 100, step=10),
+        "f": lambda: trial.suggest_categorical("f", ["x", 1, 2.5, True]),
+    }
+    return kinds[name]()
+
+
+@given(NAMES, st.integers(0, 1000))
+def test_what_is_suggested_depends_on_no_order(names: list[str], seed: int) -> None:
+    forth = Study("one", seed=seed, sampler=RandomSampler()).ask()
+    back = Study("one", seed=seed, sampler=RandomSampler()).ask()
+    found = {name: suggest(forth, name) for name in names}
+    assert {name: suggest(back, name) for name in reversed(names)} == found
+    assert forth.params == found
+    assert forth.space.keys() == found.keys()
+
+
+def test_kinds_are_kept() -> None:
+    trial = Study("one", sampler=RandomSampler()).ask()
+    assert type(suggest(trial, "a")) is float
+    assert type(suggest(trial, "d")) is int
+    assert suggest(trial, "e") % 10 == 0
+    assert round(suggest(trial, "c") * 10) == suggest(trial, "c") * 10
+
+
+@pytest.mark.parametrize(
+    ("ask", "named"),
+    [
+        (lambda t: t.suggest_float("x", 1.0, 0.0), "'x'.*low must be below high"),
+        (lambda t: t.suggest_float("x", 0.0, 1.0, log=True), "'x'.*low must be positive"),
+        (lambda t: t.suggest_float("x", 0.1, 1.0, log=True, step=0.1), "'x'.*log and step"),
+        (lambda t: t.suggest_float("x", 0.0, 1.0, step=2.0), "'x'.*step"),
+        (lambda t: t.suggest_float("x", "0", 1.0), "'x'.*low must be a number"),
+        (lambda t: t.suggest_float("x", 0.0, float("inf")), "'x'.*high must be finite"),
+        (lambda t: t.suggest_int("x", 0.5, 3), "'x'.*whole number"),
+        (lambda t: t.suggest_int("x", 1, 9, step=0), "'x'.*step"),
+        (lambda t: t.suggest_categorical("x", "abc"), "'x'.*choices must be a list"),
+        (lambda t: t.suggest_categorical("x", []), "'x'.*choices"),
+        (lambda t: t.suggest_categorical("x", [None, 1]), "'x'.*plain values"),
+        (lambda t: t.suggest_categorical("x", [1, 1]), "'x'.*differ"),
+    ],
+)
+def test_a_range_that_makes_no_sense_names_the_parameter(ask: Any, named: str) -> None:
+    trial = Study("one", sampler=RandomSampler()).ask()
+    with pytest.raises(SpaceError, match=named):
+        ask(trial)
+    assert trial.params == {}
+
+
+def test_a_trial_says_what_it_is() -> None:
+    trial = Study("one", sampler=RandomSampler()).ask()
+    assert str(trial) == "trial 0: no parameter"
+    trial.suggest_int("k", 3, 3)
+    assert str(trial) == "trial 0: k=3"
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (2, 2.0),
+        (10**400, float("inf")),
+        (np.float64(0.5), 0.5),
+        (np.int8(3), 3.0),
+        (np.array([1.5]), 1.5),
+        (torch.tensor(2.5, requires_grad=True), 2.5),
+        (True, None),
+        (np.bool_(True), None),
+        (b"1", None),
+        (1j, None),
+        (np.ones((1, 1)), None),
+        (object(), None),
+    ],
+)
+def test_numbers_are_read_from_whatever_holds_one(value: object, number: float | None) -> None:
+    assert as_number(value) == number
