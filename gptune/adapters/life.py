@@ -24,7 +24,7 @@ from gptune.errors import StateError
 from gptune.foreign import foreign_call
 from gptune.online.tuner import Tuner
 from gptune.records import Decision
-from gptune.run_directory.names import RANK
+from gptune.run_directory.names import EVENTS, RANK
 
 logger = logging.getLogger("gptune")
 VERSION = 1  # of the form that `Life.state` has
@@ -177,7 +177,8 @@ def _end_abandoned(run_dir: str | Path | None) -> None:
 def _home(run_dir: Path) -> Path:
     """Give the run's directory, which is rank 0's, of one process's."""
     place = run_dir.resolve()
-    return place.parent if place.name.startswith(RANK) else place
+    is_inside = place.name.startswith(RANK) and (place.parent / EVENTS).is_file()
+    return place.parent if is_inside else place
 
 
 def make_tuner(

@@ -107,7 +107,8 @@ class GptuneCallback(Callback):
         self._global_step, loss, self._loss = step, self._loss, None
         self._life.step(loss)
         tuner = self._life.at_work
-        if tuner is not None and tuner.steps % trainer.log_every_n_steps == 0:
+        every = trainer.log_every_n_steps  # 0: never
+        if tuner is not None and every and tuner.steps % every == 0:
             self._show(trainer)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:

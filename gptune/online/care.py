@@ -95,8 +95,8 @@ class Care:
         looking, calibrator = self._looking, self._calibrator
         if looking is not None and looking.is_running:
             looking.after_step(loss)
-        elif calibrator is not None and looking is not None and looking.is_watching:
-            looking.forward(stays=calibrator.waits)
+        elif looking is not None and looking.is_watching:
+            looking.forward(stays=calibrator is not None and calibrator.waits)
         if self._rescue is not None and self._session.steps % EVERY == 0:
             self._rescue.look()
         self._collect()
@@ -133,6 +133,8 @@ class Care:
             if why == SAVED:
                 self.watch()
             self._collect()
+        if self._rescue is not None and why == LOADED:
+            self._rescue.forget()
 
     # inside -----------------------------------------------------------------------------------
 

@@ -166,8 +166,8 @@ def decline(ranks: Ranks) -> None:
         raise DifferError(f"rank {ranks.number} is in mode off and takes no part")
 
 
-def join(ranks: Ranks, seen: Seen) -> Seen:
-    """Give every rank what all have seen together.
+def join(ranks: Ranks, seen: Seen, memory: Callable[[], str] = str) -> Seen:
+    """Give every rank what all have seen together, if they remember the same.
 
     Raises:
         DifferError: If they have not taken the same steps.
@@ -175,7 +175,7 @@ def join(ranks: Ranks, seen: Seen) -> Seen:
     """
     if ranks.count == 1:
         return seen
-    said = ranks.exchange(msgspec.msgpack.encode(seen))
+    said = ranks.exchange(msgspec.msgpack.encode(replace(seen, memory=memory())))
     return joint([msgspec.msgpack.decode(one, type=Seen) for one in said])
 
 
@@ -219,6 +219,8 @@ def joint(all_seen: Sequence[Seen]) -> Seen:
     steps = {seen.step for seen in all_seen}
     if len(steps) > 1:
         raise DifferError(f"they have taken different numbers of steps: {sorted(steps)}")
+    if any(seen.memory != mine.memory for seen in all_seen):
+        raise DifferError("one has changed its mode, a knob or a rule since the last decision")
     if any(seen.backups.keys() != mine.backups.keys() for seen in all_seen):
         raise DifferError("they have different recipes")
     backups = {name: mean([seen.backups[name] for seen in all_seen]) for name in mine.backups}

@@ -72,6 +72,14 @@ class Rescue:
         if self._session.state.guard.screens:
             self._batches.screen()
 
+    def forget(self) -> None:
+        """Forget what belongs to a run that another state was loaded over."""
+        self._state.forget(tuple(self._steps))
+        self._steps.clear()
+        self.losses.clear()
+        self._finite.forget()
+        self._lost = None
+
     def look(self, *, waits: bool = False) -> None:
         """Look at the losses since the last look; restores if training is beyond repair.
 
@@ -134,6 +142,7 @@ class Rescue:
         done, self._restored = self._restored, False
         if not done:
             return decision
+        self._session.agree(self._session.stand)  # also in what followed from the restore
         return replace(decision, reasons=(*decision.reasons, Reason.RESTORED), restored=True)
 
     def _act(self, decision: Decision) -> None:

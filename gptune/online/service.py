@@ -44,7 +44,10 @@ class Service:
             self.serve()
         else:
             desk = session.desk if session.ranks.number == 0 else None
-            self._do_all(session.meet(list(desk.take(session.now)) if desk else []), desk)
+            taken = list(desk.take(session.now)) if desk else []
+            why = desk.frozen() if desk and taken else ""  # asked once, for all ranks
+            orders = [replace(one, fault=one.fault or why) for one in taken]
+            self._do_all(session.meet(orders), desk)
 
     def _do_all(self, orders: Iterable[Message], desk: Desk | None) -> None:
         session, done = self._session, 0
@@ -68,7 +71,8 @@ class Service:
         session = self._session
         assert session.log is not None
         assert session.desk is not None
-        refusal = message.fault or session.desk.frozen()
+        alone = session.ranks.count == 1
+        refusal = message.fault or (session.desk.frozen() if alone else "")
         refusal = refusal or ("the run has ended" if session.closed else "")
         refusal = refusal or (PARTED if session.parted else "")
         steered, arguments = None, dict[str, Any]()

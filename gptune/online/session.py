@@ -185,15 +185,14 @@ class Session:
 
     def meet(self, orders: Sequence[Message]) -> Sequence[Message]:
         """Begin a decision on all ranks: give them the orders that rank 0 has taken."""
-        met = self._exchange(lambda: collective.meet(self.ranks, orders))
-        return orders if met is None else met
+        return self._exchange(lambda: collective.meet(self.ranks, orders)) or orders
 
     def decide(self, mine: Seen) -> Decision:
         """Make one decision of what was seen, and carry it out: on all ranks, alike.
 
         Where they differ, or cannot be reached, each puts back what is open, and tuning stops.
         """
-        seen = self._exchange(lambda: collective.join(self.ranks, mine))
+        seen = self._exchange(lambda: collective.join(self.ranks, mine, self._memory))
         planned: Answer[Any] = Answer() if seen is None else self._plan(seen)
         word = self._exchange(lambda: collective.first(self.ranks, Word.of(planned)))
         if seen is None or word is None:
@@ -204,7 +203,7 @@ class Session:
         self.state, made = word.state, word.plan
         self.symptom = made.draft.symptom
         decision = describe(made, self._carry_out(made), seen.objective)
-        self.agree(self._stand)
+        self.agree(self.stand)
         self._parts_now = False  # this decision was made
         return decision
 
@@ -244,10 +243,16 @@ class Session:
             self.set_mode(Mode.OBSERVE, by="ranks")
         return None
 
-    def _stand(self) -> str:
+    def stand(self) -> str:
         """Say where everything stands that must be equal on all ranks."""
         read = [foreign_call(hand.actuator.read).value for hand in self.hands.values()]
-        return repr((self.state.decision, self.state.mode.value, self.state.point, read))
+        return f"{self._memory()} {read!r}"
+
+    def _memory(self) -> str:
+        """Say what is remembered that must be equal on all ranks."""
+        state, pending = self.state, self.state.pending
+        what = (state.decision, state.mode.value, state.point, state.overrides, state.safety)
+        return repr((*what, pending and pending.id))
 
     def resolve(self, reason: Reason, action: Action = Action.REJECTED) -> Outcome:
         """End the open segment, if there is one, between two decisions."""

@@ -71,13 +71,14 @@ def open_file(path: Path | None, *, writes: bool) -> sqlite3.Connection:
 
 def _prepare(db: sqlite3.Connection, path: Path | None, *, writes: bool) -> None:
     """Check that a file is one of studies, before anything is written to it."""
+    # In this order: who finds tables finds their version too, for both are made at once.
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA:
         raise StorageError(
             f"storage {str(path)!r}: is of schema version {version}, and this gptune knows "
             f"{SCHEMA}; update gptune, or choose another file"
         )
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if version < SCHEMA and (tables or not writes):
         raise StorageError(f"storage {str(path)!r}: holds no studies of gptune; choose another")
     if not writes:

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gptune.errors import StudyError
 from gptune.records import Scalar
@@ -22,6 +22,9 @@ from gptune.study.samplers import Sampler, Suggestion, View
 from gptune.study.storage import Storage
 from gptune.study.trial import Trial, as_number
 from gptune.study.workers import this_worker
+
+if TYPE_CHECKING:
+    from gptune.study.importance import Importance
 
 logger = logging.getLogger("gptune")
 Constraint = Callable[[Mapping[str, Scalar]], bool]
@@ -146,6 +149,17 @@ class Study:
             }
             for trial in self.trials
         ]
+
+    def importance(self) -> dict[str, "Importance"]:
+        """Say how much each parameter matters, the most important first: Sobol indices.
+
+        Raises:
+            StudyError: If there are too few trials.
+        """
+        from gptune.study.importance import importance_of
+
+        book = self._seen()
+        return importance_of(self._view_at(book, number=len(book.trials)))
 
     # ask and tell -------------------------------------------------------------------------------
 
@@ -317,7 +331,8 @@ class Study:
         known = record.fixed.keys() | record.params.keys()
         suggestion = Suggestion({})
         if given is None or not known >= given.keys():
-            suggestion = self.sampler.suggest(self._view(record))
+            view = self._view_at(self._desk.book, record.number)
+            suggestion = self.sampler.suggest(view)
         trial = Trial(self._desk, record, self.record, suggestion.params)
         if given is not None:
             trial.load(given)
@@ -325,8 +340,7 @@ class Study:
             self._desk.write(trial, suggestion.memory or None)
         return trial
 
-    def _view(self, record: TrialRecord) -> View:
-        book, number = self._desk.book, record.number
+    def _view_at(self, book: Book, number: int) -> View:
         return View(
             number=number,
             seed=self.record.seed,

@@ -15,6 +15,7 @@ from gptune.adapters.life import Life, Training
 from gptune.errors import RecipeError, StateError
 from gptune.events import Closed, Opened
 from gptune.run_directory.event_log import read_events
+from gptune.run_directory.names import EVENTS
 from tests.adapters.framed import RECIPE, network
 
 
@@ -196,6 +197,8 @@ def test_what_gptune_cannot_do_on_the_way_is_said_and_passes(
 def test_the_directory_that_is_saved_is_that_of_all_processes(tmp_path: Path) -> None:
     life = Life({"mode": "observe", "run_dir": tmp_path / "run" / "rank-1"})
     life.begin(training())
+    assert life.state()["run_dir"] == str(tmp_path / "run" / "rank-1"), "a name of the user's own"
+    (tmp_path / "run" / EVENTS).touch()
     assert life.state()["run_dir"] == str(tmp_path / "run")
     life.end()
 

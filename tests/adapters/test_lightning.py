@@ -254,6 +254,12 @@ def test_with_evaluate_the_rate_is_calibrated_in_lightnings_own_steps(
     assert audit(tmp_path / "run").holds
 
 
+def test_a_trainer_that_logs_nothing_trains(tmp_path: Path) -> None:
+    callback = GptuneCallback(mode="observe", run_dir=tmp_path / "run")
+    trainer, _ = train(tmp_path, callback, log_every_n_steps=0, max_epochs=1)
+    assert trainer.global_step == STEPS // EPOCHS
+
+
 def test_observed_it_is_the_run_without_gptune(tmp_path: Path) -> None:
     plain, watched = make_module(), make_module()
     train(tmp_path, None, module=plain)

@@ -963,10 +963,12 @@ def test_a_constraint_that_nothing_meets_still_gives_a_point_of_the_space() -> N
         MIXED.encode(point)
 
 
-def test_a_point_that_is_allowed_is_proposed_again_before_one_that_is_not() -> None:
+@pytest.mark.parametrize("startup", [2, 20])
+def test_a_point_that_is_allowed_is_proposed_again_before_one_that_is_not(startup: int) -> None:
     space = SearchSpace({"n": Integer(0, 3)})
-    proposer = study_of(space, replace(STUDY, startup_trials=2), allows=lambda p: p["n"] < 2)
-    points = run_trials(proposer, 6, lambda point: float(point["n"]))
+    config = replace(STUDY, startup_trials=startup)
+    proposer = study_of(space, config, allows=lambda point: point["n"] < 2)
+    points = run_trials(proposer, 8, lambda point: float(point["n"]))
     assert {point["n"] for point in points[:2]} == {0, 1}
     assert {point["n"] for point in points} == {0, 1}
 

@@ -423,6 +423,27 @@ def test_ranks_that_have_parted_take_no_orders() -> None:
     assert ranks.stand(0)[2] == ranks.stand(1)[2]
 
 
+def test_a_frozen_run_takes_no_orders_on_any_rank() -> None:
+    ranks = Processes()
+    control.freeze(ranks.disks[0], Path("/runs/one"), on=True)
+    read = ranks.order("set", changes={"safety.patience": 5})
+    ranks.report(1.0, 1.0)
+    assert not read().accepted
+    assert all(tuner.recipe.safety.patience != 5 for tuner in ranks.tuners)
+    assert ranks.stand(0) == ranks.stand(1)
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_mode_that_one_rank_changes_alone_ends_tuning_on_all(who: int) -> None:
+    ranks = Processes()
+    for _ in range(3):
+        ranks.report(1.0, 1.0)
+    ranks.tuners[who].set_mode("observe")
+    made = ranks.report(1.0, 1.0)
+    assert {one.reasons for one in made} == {(Reason.RANKS_DIFFER,)}
+    assert {tuner.mode.value for tuner in ranks.tuners} == {"observe"}
+
+
 def test_an_order_that_waits_at_the_end_is_answered() -> None:
     ranks = Processes()
     read = ranks.order("disable")

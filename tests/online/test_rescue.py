@@ -364,3 +364,13 @@ def test_a_resumed_run_still_counts_its_restores(tmp_path: Path) -> None:
     kernel = again.tuner.state_dict()["kernel"]
     assert kernel["guard"]["restores"] == 1
     assert kernel["guard"]["values"] == saved["kernel"]["guard"]["values"]
+
+
+def test_what_was_kept_before_another_state_was_loaded_is_not_put_back(tmp_path: Path) -> None:
+    run = guarded(tmp_path)
+    run.train(30)
+    saved = run.tuner.state_dict()
+    run.train(30)
+    run.tuner.load_state_dict(saved)
+    break_weights(run)
+    assert not run.tuner.report().restored

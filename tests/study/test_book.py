@@ -25,7 +25,8 @@ steps = st.one_of(
     st.tuples(st.just("withdraw"), st.integers(0, 9), st.none()),
     st.tuples(st.just("refresh"), st.just(0), st.none()),
 )
-histories = st.lists(steps, max_size=40)
+OPENING: list[Step] = [("begin", 0, None)] * 3 + [("suggest", which, 1) for which in range(3)]
+histories = st.lists(steps, max_size=40).map(lambda more: OPENING + more)
 directions = st.sampled_from(["minimize", "maximize"])
 
 
@@ -160,6 +161,34 @@ def test_what_is_being_tried_is_known_of_the_others(history: list[Step]) -> None
     for number in range(len(book.trials) + 1):
         others = [one for one in book.trials if one.state == "running" and one.number != number]
         assert book.values_of_running(number) == [one.params for one in others if one.params]
+
+
+def test_trials_that_end_in_another_order_are_known_in_that_of_their_numbers() -> None:
+    """Two workers: the second trial ends first, and is the best of equals no more after that."""
+    played = Played("minimize")
+    for number, names in enumerate((["a", "b"], ["b", "c"])):
+        played.begin()
+        space: dict[str, Domain] = {name: Integer(0, 1 + number) for name in names}
+        played.storage.suggest((played.study.id, number), dict.fromkeys(names, 1), space)
+    for number in (1, 0):
+        played.finish((played.study.id, number), (TrialState.COMPLETE, 2))
+        played.refresh()
+    assert [one.number for one in played.book.finished] == [0, 1]
+    assert played.book.best == played.book[0]
+    assert played.book.space == {"a": Integer(0, 1), "b": Integer(0, 2), "c": Integer(0, 2)}
+
+
+def test_what_was_remembered_by_a_trial_that_was_withdrawn_is_forgotten() -> None:
+    played = Played("minimize")
+    for number in range(2):
+        played.begin()
+        played.suggest((played.study.id, number), 0)
+        played.refresh()
+    assert played.book.memory(2) == {"known": 1}
+    played.storage.withdraw((played.study.id, 1))
+    played.refresh()
+    assert len(played.book.trials) == 1
+    assert played.book.memory(2) == {"known": 0}
 
 
 def test_nothing_is_read_twice() -> None:

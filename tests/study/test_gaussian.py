@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from gptune.configs import STUDY
 from gptune.core.proposer import Proposer
 from gptune.records import Categorical, Float, Integer, Observation, Scalar
-from gptune.study import gaussian as room
 from gptune.study.domains import Domain, Fixed, Stepped, holds
 from gptune.study.gaussian import GaussianProcessSampler
+from gptune.study.places import Places, observations_of, searched
 from gptune.study.records import TrialRecord
 from gptune.study.samplers import View
 from tests.study.drawing import complete, ended, play, points_of, spaces, view_of
@@ -98,6 +98,18 @@ def test_what_is_remembered_travels_as_plain_text_to_the_last_bit() -> None:
     other = GaussianProcessSampler(EAGER).suggest(view_of(PLANE, 9, finished=later, memory=text))
     assert other.params == mine.params
     assert json.dumps(other.memory) == json.dumps(mine.memory)
+
+
+def test_a_fit_starts_where_the_last_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = history()
+    memory = GaussianProcessSampler(EAGER).suggest(view_of(PLANE, 8, finished=trials)).memory
+    begun: list[Any] = []
+    monkeypatch.setattr(
+        "gptune.core.proposer.fit", lambda data, form, fitted, **rest: begun.append(fitted)
+    )
+    suggest(view_of(PLANE, 8, finished=trials, memory=memory))
+    suggest(view_of(PLANE, 8, finished=trials))
+    assert [one and list(one.theta) for one in begun] == [list(memory["fitted"]["theta"]), None]
 
 
 def test_a_study_repeats_from_its_seed_and_another_seed_does_not() -> None:
@@ -448,7 +460,7 @@ def test_of_too_many_trials_the_newest_and_the_best_are_kept(
     values = [float((i * 7919 + salt) % 101) for i in range(count)]
     trials = [complete(i, {**AT, "x": i / 40}, value) for i, value in enumerate(values)]
     view = view_of(PLANE, count, finished=trials)
-    told = room._observations(view, room._Back(PLANE, room._searched(PLANE)), limit)
+    told = observations_of(view, Places(PLANE, searched(PLANE)), limit)
     assert len(told) == min(limit, count)
     assert [one.number for one in told] == list(range(len(told)))
     kept = [round(float(one.point["x"]) * 40) for one in told]

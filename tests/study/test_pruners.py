@@ -169,6 +169,10 @@ def test_the_median_is_the_half(race: Race, startup: int, warmup: int, interval:
         assert half.prunes(race) == (my_best(race) < middle)
 
 
+def replace_in(**fields: Any) -> PercentilePruner:
+    return PercentilePruner(**{"percentile": 50.0, "startup_trials": 0, "least": 1, **fields})
+
+
 EAGER = PercentilePruner(percentile=50.0, startup_trials=0, least=1)
 
 
@@ -192,6 +196,26 @@ EAGER = PercentilePruner(percentile=50.0, startup_trials=0, least=1)
 )
 def test_what_is_worse_than_the_middle_at_the_same_step_ends(race: Race, wanted: bool) -> None:
     assert EAGER.prunes(race) is wanted
+
+
+@pytest.mark.parametrize(
+    ("pruner", "ended"),
+    [
+        (replace_in(warmup_steps=4), [4, 5, 6, 7, 8, 9]),
+        (replace_in(interval=3), [0, 3, 6, 9]),
+        (replace_in(warmup_steps=2, interval=3), [2, 5, 8]),
+        (replace_in(least=2), list(range(10))),
+        (replace_in(least=3), []),
+        (replace_in(startup_trials=2), list(range(10))),
+        (replace_in(startup_trials=3), []),
+    ],
+)
+def test_a_percentile_is_looked_at_when_it_is_due(
+    pruner: PercentilePruner, ended: list[int]
+) -> None:
+    rivals = [dict.fromkeys(range(10), 1.0)] * 2
+    mine = [dict.fromkeys(range(step + 1), 0.0) for step in range(10)]
+    assert [at for at in range(10) if pruner.prunes(race_of(mine[at], *rivals))] == ended
 
 
 # --- successive halving ---------------------------------------------------------------------
