@@ -287,6 +287,7 @@ def test_ranks_that_differ_put_everything_back_and_stop_tuning(
         knob.fails = {how} - {"lies"}
     for _ in range(6):
         ranks.report(1.0, 1.0)
+        assert ranks.stand(0)[:3] == ranks.stand(1)[:3], "seen in the same decision"
     before = [ranks.stand(number)[:3] for number in range(2)]
     assert before[0] == before[1]
     assert before[0][0] == "observe"
