@@ -11,7 +11,7 @@ from typing import Any
 
 from gptune.audit.chain import Entry, plain
 
-BY_HAND = ("human", "replay", "calibration", "guard")  # sources that are no search
+BY_HAND = ("human", "replay", "calibration", "guard", "ranks")  # sources that are no search
 NEUTRAL = {"mult": 1.0, "delta": 0.0}
 BROKEN = {"actuator_failed", "read_back_differs"}
 SYMPTOMS = {"spike", "divergence", "state_not_finite", "not_finite"}  # the guard's
@@ -122,6 +122,11 @@ def moves_of(entry: Entry) -> Moves:
     return tuple((str(c["family"]), plain(c["old"]), plain(c["new"])) for c in changes)
 
 
+def start_of(knob: dict[str, Any]) -> Any:
+    """Give the move with which a knob has the user's own value."""
+    return NEUTRAL.get(knob["mutation"].get("mode", "mult"), knob["base"])
+
+
 def is_finite(value: object) -> bool:
     """Say whether a value is one finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -156,9 +161,7 @@ def _opened(account: Account, entry: Entry) -> Account:
     if waits and account.recipe:
         return replace(account, waits=True)
     fresh = {f: k for f, k in body["knobs"].items() if f not in account.knobs}
-    starts = {
-        f: NEUTRAL.get(k["mutation"].get("mode", "mult"), k["base"]) for f, k in fresh.items()
-    }
+    starts = {f: start_of(knob) for f, knob in fresh.items()}
     begins = not account.recipe
     after = replace(
         _stand(account, starts),

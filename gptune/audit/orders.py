@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from gptune.audit.account import BY_HAND, Account, Moves, is_finite, moves_of
+from gptune.audit.account import BY_HAND, Account, Moves, is_finite, moves_of, start_of
 from gptune.audit.chain import Entry
 
 SHOWN = 2e-3  # two numbers that are one, relatively, where one is logged with four digits
@@ -20,6 +20,8 @@ def authority(before: Account, entry: Entry) -> Iterator[str]:
         yield from _by_hand(before, moves)
     elif source in ("calibration", "guard"):
         yield from _measured(before, source, moves)
+    elif source == "ranks":
+        yield from _given_back(before, moves)
     warmup = before.rule("safety", "warmup", 0)
     if source == "search" and entry.decision <= warmup:
         yield f"a change at decision {entry.decision}, within the warm-up of {warmup}"
@@ -39,6 +41,14 @@ def _by_hand(before: Account, moves: Moves) -> Iterator[str]:
                 yield f"{family} was put back to {new!r}, where it had never been"
     else:
         yield "a change by hand that nobody ordered"
+
+
+def _given_back(before: Account, moves: Moves) -> Iterator[str]:
+    """Processes that part go back to what the user gave, which all of them know."""
+    for family, _, new in moves:
+        given = start_of(before.knobs[family])
+        if new != given:
+            yield f"{family} was moved to {new!r} as ranks parted, and the user gave {given!r}"
 
 
 def _equals(one: Any, other: Any) -> bool:

@@ -10,6 +10,11 @@ from gptune.audit.knobs import joined
 from gptune.audit.orders import SHOWN, authority, carried_out
 
 ENDS = ("accepted", "rolled_back", "abandoned", "rollback_failed", "failed")
+MODES = {  # in which a source other than the search may move a knob
+    "human": ("observe", "suggest", "guard", "active", "replay"),
+    "ranks": ("off", "observe", "suggest", "guard", "active", "replay"),
+    "replay": ("replay",),
+}
 NEAR = 1e-9  # two computed numbers that are one, relatively
 
 Rule = Callable[[Account, Entry], Iterator[str]]
@@ -237,27 +242,28 @@ def _mode(before: Account, entry: Entry) -> Iterator[str]:
         if before.mode == "active" and before.open_id:
             yield f"mode active is left, and {before.open_id} is not put back"
         return
-    allowed: tuple[str, ...] = ("active",)
     if entry.kind == "suggested":
-        allowed = ("suggest",)
+        allowed: tuple[str, ...] = ("suggest",)
     elif entry.kind == "restored":
         allowed = ("guard", "active")
-    elif before.source == "human":
-        allowed = ("observe", "suggest", "guard", "active", "replay")
-    elif before.source == "replay":
-        allowed = ("replay",)
+    else:
+        allowed = MODES.get(before.source, ("active",))
     if before.mode not in allowed and not is_carried(before, entry):
         yield f"a line of kind {entry.kind} in mode {before.mode}, allowed in {', '.join(allowed)}"
 
 
 def _movable(before: Account, entry: Entry) -> Iterator[str]:
-    ours = before.source not in ("human", "replay")
+    ours = before.source not in ("human", "replay", "ranks")
     for family, _, _ in moves_of(entry):
         mutation = before.mutation(family)
         phases = mutation.get("phases")
         if mutation.get("risk") == "high":
             yield f"{family} is of high risk, and never to be moved"
-        if family in before.quarantined and not is_carried(before, entry):
+        if (
+            family in before.quarantined
+            and before.source != "ranks"
+            and not is_carried(before, entry)
+        ):
             yield f"{family} had failed, and was to be left alone"
         if family in before.pinned and ours:
             yield f"{family} is pinned"

@@ -10,6 +10,7 @@ from gptune.configs.overrides import override
 from gptune.core.proposer import ProposerState
 from gptune.errors import RecipeError, StateError
 from gptune.foreign import foreign_call
+from gptune.online.collective import Vote
 from gptune.online.decision import Hand, KernelConfig, KernelState, Saved, is_same, restore
 from gptune.records import Categorical, Scalar
 from gptune.run_directory.event_log import EventLog
@@ -145,6 +146,21 @@ def belongs(log: EventLog, mark: Mark | None) -> bool:
             "open the run_dir that it was saved with, or a new one"
         )
     return False
+
+
+def ballot(log: EventLog | None, read: Checkpoint, *, rank: int) -> Vote:
+    """Say what a process would do with a checkpoint; rank 0's log is the run's, others may be lost.
+
+    Args:
+        log: The log of its run directory, if there is one.
+        read: The checkpoint.
+        rank: Its number.
+    """
+    try:
+        held = log is not None and belongs(log, read.log)
+    except StateError as error:
+        return Vote(goes_on=False, refusal="" if rank else str(error))
+    return Vote(goes_on=held and not read.kernel.log_failed)
 
 
 def put_values(kernel: KernelState, hands: Mapping[str, Hand]) -> dict[str, Saved]:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from torch import distributed
 
+from gptune.configs import Mode
 from gptune.configs.reading import shown
 from gptune.errors import StateError
 from gptune.foreign import Answer, foreign_call
@@ -26,7 +27,7 @@ from gptune.records import Reading
 from gptune.run_directory.control import Message
 from gptune.run_directory.names import RANK
 
-NOBODY = b""  # the word of one that takes no part
+NOBODY = b""  # the word of one that takes no part, or has none
 
 
 class Ranks(Protocol):
@@ -73,6 +74,18 @@ class Word(Struct, frozen=True, kw_only=True):
         """Say what came of planning."""
         state, plan = planned.value or (None, None)
         return cls(state=state, plan=plan, failure=planned.message)
+
+
+class Vote(Struct, frozen=True, kw_only=True):
+    """What a rank would do with a state that all of them load.
+
+    Attributes:
+        goes_on: Go on where it was made; else begin anew with where it stands.
+        refusal: Why it cannot be loaded at all.
+    """
+
+    goes_on: bool
+    refusal: str = ""
 
 
 class DifferError(StateError):
@@ -125,8 +138,11 @@ def begin(ranks: Ranks, mine: Start, name: Callable[[], Path]) -> tuple[Path | N
     if ranks.count == 1:
         return path, mine.seed
     path = path or (name() if ranks.number == 0 else None)
-    told = msgspec.json.encode(replace(mine, run_dir=None if path is None else str(path)))
-    said = foreign_call(lambda: ranks.exchange(told))
+
+    def tell() -> bytes:
+        return msgspec.json.encode(replace(mine, run_dir=None if path is None else str(path)))
+
+    said = foreign_call(lambda: _exchange(ranks, tell))
     if said.value is None:
         raise StateError(
             f"ranks: the other processes that train this model do not answer ({said.message}); "
@@ -138,21 +154,27 @@ def begin(ranks: Ranks, mine: Start, name: Callable[[], Path]) -> tuple[Path | N
     return (place / f"{RANK}{ranks.number}" if ranks.number else place), starts[0].seed
 
 
-def meet(ranks: Ranks, orders: Sequence[Message]) -> Sequence[Message]:
-    """Give every rank the orders that rank 0 has taken.
+def meet(
+    ranks: Ranks, orders: Sequence[Message], mode: Mode
+) -> tuple[Sequence[Message], Sequence[Mode]]:
+    """Give every rank the orders that rank 0 has taken, and the mode of each of them.
 
     Raises:
         DifferError: If one takes no part.
         Exception: Whatever the exchange raises.
     """
     if ranks.count == 1:
-        return orders
-    # Not msgspec's: a number of any length may stand in an order, and is refused where it is read.
-    said = ranks.exchange(json.dumps([msgspec.structs.asdict(one) for one in orders]).encode())
-    absent = [number for number, one in enumerate(said) if one == NOBODY]
-    if absent:
-        raise DifferError(f"rank {absent[0]} is in mode off and takes no part")
-    return [Message(**one) for one in json.loads(said[0])]
+        return orders, [mode]
+
+    def tell() -> bytes:
+        # Not msgspec's: a number of any length may stand in an order, and is refused where it is
+        # read.
+        plain = [msgspec.structs.asdict(one) for one in orders]
+        return json.dumps({"mode": mode.value, "orders": plain}).encode()
+
+    said = [json.loads(one) for one in _exchange(ranks, tell)]
+    taken = [Message(**one) for one in said[0]["orders"]]
+    return taken, [Mode(one["mode"]) for one in said]
 
 
 def decline(ranks: Ranks) -> None:
@@ -175,38 +197,47 @@ def join(ranks: Ranks, seen: Seen, memory: Callable[[], str] = str) -> Seen:
     """
     if ranks.count == 1:
         return seen
-    said = ranks.exchange(msgspec.msgpack.encode(replace(seen, memory=memory())))
+    said = _exchange(ranks, lambda: msgspec.msgpack.encode(replace(seen, memory=memory())))
     return joint([msgspec.msgpack.decode(one, type=Seen) for one in said])
 
 
 def first(ranks: Ranks, word: Word) -> Word:
-    """Give every rank what rank 0 says."""
+    """Give every rank what rank 0 says; what it cannot put into words is a failure of its own."""
     if ranks.count == 1:
         return word
-    mine = msgspec.msgpack.encode(word) if ranks.number == 0 else b""
-    return msgspec.msgpack.decode(ranks.exchange(mine)[0], type=Word)
+
+    def tell() -> bytes:
+        packed = foreign_call(lambda: msgspec.msgpack.encode(word))
+        return packed.value or msgspec.msgpack.encode(Word(failure=packed.message))
+
+    said = _exchange(ranks, tell if ranks.number == 0 else lambda: b"-")
+    return msgspec.msgpack.decode(said[0], type=Word)
 
 
 def agree(ranks: Ranks, stand: Callable[[], str]) -> bool:
     """Say whether all ranks stand where this one does; alone, nothing is looked at."""
-    return ranks.count == 1 or len(set(ranks.exchange(stand().encode()))) == 1
+    if ranks.count == 1:
+        return True
+    return len(set(_exchange(ranks, lambda: stand().encode(errors="backslashreplace")))) == 1
 
 
-def all_do(ranks: Ranks, mine: bool) -> bool:  # noqa: FBT001  a vote
-    """Say whether something holds on every rank.
+def vote(ranks: Ranks, mine: Vote) -> Vote:
+    """Say what all ranks do with a state: they go on if each of them can.
 
     Raises:
-        StateError: If one cannot be reached.
+        StateError: If one refuses, or cannot be reached.
     """
-    if ranks.count == 1:
-        return mine
-    said = foreign_call(lambda: ranks.exchange(b"1" if mine else b"0"))
+    said = foreign_call(lambda: _exchange(ranks, lambda: msgspec.json.encode(mine)))
     if said.value is None:
         raise StateError(
             f"ranks: the other processes that train this model do not answer ({said.message}); "
             "call load_state_dict on all of them, with the same state"
         ) from said.error
-    return all(one == b"1" for one in said.value)
+    votes = [msgspec.json.decode(one, type=Vote) for one in said.value]
+    refusals = [one.refusal for one in votes if one.refusal]
+    if refusals:
+        raise StateError(refusals[0])
+    return Vote(goes_on=all(one.goes_on for one in votes))
 
 
 def joint(all_seen: Sequence[Seen]) -> Seen:
@@ -233,6 +264,7 @@ def joint(all_seen: Sequence[Seen]) -> Seen:
         guarded=all(seen.guarded for seen in all_seen),
         poisoned=any(seen.poisoned for seen in all_seen),
         trains=all(seen.trains for seen in all_seen),
+        blames_data=any(seen.blames_data for seen in all_seen),
     )
 
 
@@ -253,6 +285,23 @@ def is_alone() -> bool:
     """Say whether no other process of torch's takes part."""
     initialised = distributed.is_available() and distributed.is_initialized()
     return not initialised or distributed.get_world_size() == 1
+
+
+def _exchange(ranks: Ranks, tell: Callable[[], bytes]) -> Sequence[bytes]:
+    """Exchange words; one that cannot find its own still says so, for the others wait for it.
+
+    Raises:
+        DifferError: If one says nothing.
+        Exception: Whatever ``tell`` and the exchange raise.
+    """
+    mine = foreign_call(tell)
+    said = ranks.exchange(NOBODY if mine.value is None else mine.value)
+    if mine.error is not None:
+        raise mine.error
+    silent = [number for number, one in enumerate(said) if one == NOBODY]
+    if silent:
+        raise DifferError(f"rank {silent[0]} takes no part: its mode is off, or it has failed")
+    return said
 
 
 def _check_alike(starts: Sequence[Start]) -> None:

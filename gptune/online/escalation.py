@@ -29,15 +29,25 @@ class Escalation:
         self._session, self._batches, self._looking = session, batches, looking
         self._passed = 0  # batches that were not finite, by the last time
 
-    def go(self, before: guard.GuardState, symptom: Reason, fall: float) -> None:
+    @property
+    def blames_data(self) -> bool:
+        """Whether batches that are not finite came through since the last time."""
+        return self._batches.passed > self._passed and self._batches.is_mostly_sound
+
+    def go(
+        self, before: guard.GuardState, symptom: Reason, fall: float, *, blames_data: bool
+    ) -> None:
         """Do what is due after a restore: something, if it came soon after another one.
 
         Args:
             before: What the guard remembered before it.
             symptom: Why the training state was put back.
             fall: How far the objective lay below what was expected [metric units].
+            blames_data: Whether batches that are not finite explain it, on any rank.
         """
-        session, hand, why = self._session, self._movable(), self._excuse(before, symptom)
+        session, hand = self._session, self._movable()
+        why = _excuse(before, symptom, blames_data=blames_data)
+        self._passed = self._batches.passed
         if session.state.guard.repeats == 0:
             return
         if hand is None or why:
@@ -54,15 +64,6 @@ class Escalation:
         if hand is None or hand.knob.family in (*safety.pinned, *safety.quarantined):
             return None
         return hand
-
-    def _excuse(self, before: guard.GuardState, symptom: Reason) -> str:
-        """Say why the rate is not to blame; empty if it may be."""
-        passed, self._passed = self._batches.passed > self._passed, self._batches.passed
-        if symptom not in (Reason.STATE_NOT_FINITE, Reason.NOT_FINITE):
-            return ""
-        if passed and self._batches.is_mostly_sound:
-            return "batches are not finite"
-        return "training gets on in between" if guard.has_improved(before) else ""
 
     def _keep(self, why: str) -> None:
         session, said = self._session, f"restoring did not help, and the rate stays: {why}"
@@ -129,6 +130,15 @@ class Escalation:
             session.say(f"guard: {why}")
         if found is not None and found.decades:
             self._move(hand, found.decades)
+
+
+def _excuse(before: guard.GuardState, symptom: Reason, *, blames_data: bool) -> str:
+    """Say why the rate is not to blame; empty if it may be."""
+    if symptom not in (Reason.STATE_NOT_FINITE, Reason.NOT_FINITE):
+        return ""
+    if blames_data:
+        return "batches are not finite"
+    return "training gets on in between" if guard.has_improved(before) else ""
 
 
 def _downward(arms: tuple[float, ...], steps: int, fall: float) -> Program:

@@ -130,6 +130,7 @@ class Rescue:
             looking=self.is_busy,
             poisoned=poisoned,
             trains=self._lost == 0,
+            blames_data=self._escalation.blames_data,
         )
 
     def after(self, decision: Decision) -> Decision:
@@ -142,7 +143,7 @@ class Rescue:
         done, self._restored = self._restored, False
         if not done:
             return decision
-        self._session.agree(self._session.stand)  # also in what followed from the restore
+        self._session.together.agree(self._session.stand)  # also in what followed from the restore
         return replace(decision, reasons=(*decision.reasons, Reason.RESTORED), restored=True)
 
     def _act(self, decision: Decision) -> None:
@@ -203,20 +204,22 @@ class Rescue:
         may = "best" in self._steps and symptom is not Reason.NOT_FINITE  # that is no measure
         if may and guard.prefers_best(rules, before, repeat=repeat):
             slot = "best"
-        if not session.agree(lambda: f"{slot} of step {self._steps[slot]}"):
+        if not session.together.agree(lambda: f"{slot} of step {self._steps[slot]}"):
             return
         knobs = [hand.actuator for hand in session.hands.values()]
         done = foreign_call(lambda: self._state.restore(slot, knobs))
         if done.error is not None:
             session.say(f"{symptom}: the training state could not be put back: {done.message}")
             session.caught.append(done.error)
-        if not session.agree(lambda: str(done.error is None)) or done.error is not None:
+        if not session.together.agree(lambda: str(done.error is None)) or done.error is not None:
             return
         self._note(symptom, slot)
         if guard.gives_up(rules, session.state.guard):
             self._give_up()
         elif session.state.mode is Mode.ACTIVE:
-            self._escalation.go(before, symptom, self._fall(before, metric))
+            fall, here = self._fall(before, metric), self._escalation.blames_data
+            blames = here if self._alone else session.blames_data
+            self._escalation.go(before, symptom, fall, blames_data=blames)
 
     def _fall(self, before: guard.GuardState, metric: float | None) -> float:
         """Say how far the objective lay below what was expected [metric units]."""

@@ -32,7 +32,7 @@ class Service:
         end each answers for itself.
         """
         session = self._session
-        if session.ranks.count > 1 and not session.closed:
+        if session.together.ranks.count > 1 and not session.closed:
             return
         if session.desk is not None and not session.waits_for_state:
             self._do_all(session.desk.take(session.now), session.desk)
@@ -40,10 +40,10 @@ class Service:
     def serve_together(self) -> None:
         """Do it at a decision: what rank 0 was ordered, all ranks do."""
         session = self._session
-        if session.ranks.count == 1:
+        if session.together.ranks.count == 1:
             self.serve()
         else:
-            desk = session.desk if session.ranks.number == 0 else None
+            desk = session.desk if session.together.ranks.number == 0 else None
             taken = list(desk.take(session.now)) if desk else []
             why = desk.frozen() if desk and taken else ""  # asked once, for all ranks
             orders = [replace(one, fault=one.fault or why) for one in taken]
@@ -71,10 +71,10 @@ class Service:
         session = self._session
         assert session.log is not None
         assert session.desk is not None
-        alone = session.ranks.count == 1
+        alone = session.together.ranks.count == 1
         refusal = message.fault or (session.desk.frozen() if alone else "")
         refusal = refusal or ("the run has ended" if session.closed else "")
-        refusal = refusal or (PARTED if session.parted else "")
+        refusal = refusal or (PARTED if session.together.parted else "")
         steered, arguments = None, dict[str, Any]()
         if not refusal:
             try:

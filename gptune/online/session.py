@@ -1,7 +1,8 @@
 """One run in motion: the kernel's memory, the hands and the log. Plans come in, deeds go out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -11,12 +12,11 @@ from gptune.core.proposer import Proposer
 from gptune.errors import GptuneError
 from gptune.events import Closed, KnobReading, ModeChanged, Moment, Paused
 from gptune.foreign import Answer, foreign_call
-from gptune.online import collective, setup
+from gptune.online import setup
 from gptune.online.asking import consult
 from gptune.online.bulletin import Bulletin
-from gptune.online.checkpoint import Checkpoint, Mark, belongs, put_values
+from gptune.online.checkpoint import Checkpoint, Mark, ballot, belongs, put_values
 from gptune.online.choices import WIDTH
-from gptune.online.collective import Alone, Ranks, Word
 from gptune.online.decision import (
     Hand,
     KernelConfig,
@@ -27,6 +27,7 @@ from gptune.online.decision import (
     Seen,
     carry_out,
     describe,
+    is_same,
     leave,
     plan,
     settle,
@@ -38,13 +39,13 @@ from gptune.online.notices import Notices
 from gptune.online.opening import announce, carry_over, keep_recipe, opened, read_past
 from gptune.online.replay import Score
 from gptune.online.steering import by_hand
+from gptune.online.together import Together
 from gptune.online.watch import KnobStatus, Watch
 from gptune.records import Action, Decision, Point, Proposal, Reason, Request, Scalar, Told
 from gptune.run_directory.control import Message
 from gptune.run_directory.event_log import EventLog
 from gptune.run_directory.file_system import FileSystem
 
-T = TypeVar("T")
 MakeProposer = Callable[[KernelConfig, int], Proposer | None]
 
 
@@ -80,13 +81,13 @@ class Session:
         self.trial: Callable[[], Point] = dict  # moves that a look ahead has in force
         self.symptom: Reason | None = None  # what the guard saw at the last decision
         self.interrupt: Callable[[str], None] = lambda why: None  # no look ahead is at work
-        self.ranks: Ranks = Alone()
-        self.parted = False  # from other ranks: what is done here is not done there
-        self._parts_now = False  # since the last decision, which the next one says
+        self.blames_data = False  # what all saw at the last decision explains it by the data
+        self.together = Together(self._part)
         self._make_proposer = make_proposer
         self.files = files
         self._proposer = make_proposer(config, seed)
         self._saved: dict[str, Saved] = {}
+        self._given: dict[str, Any] = {}  # snapshots of the user's own values, where they may count
         self._loaded: Checkpoint | None = None
         self._watch = Watch(self.say)
         self.desk: Desk | None = None
@@ -100,8 +101,10 @@ class Session:
             past = read_past(log, self.files)
             self._bulletin = Bulletin(self.files, log.directory, past, self.say)
             log.listen = self._bulletin.hear
-            if self._loaded is not None:  # in mode off, before there was a log
-                belongs(log, self._loaded.log)
+            if self._loaded is not None and not self.together.ranks.number:
+                belongs(log, self._loaded.log)  # it was loaded in mode off, before there was a log
+            if self.together.ranks.count > 1:
+                self._given = setup.snapshots(self.hands)
             announce(log, self.config, self.now(), seed=self.seed)
             if self._loaded is not None:
                 self._supersede(log, None)
@@ -144,7 +147,7 @@ class Session:
         old, outcome = self.state.mode, Outcome()
         if self.closed or new is old:
             return outcome
-        if self.parted and WIDTH[new] > WIDTH[Mode.OBSERVE]:
+        if self.together.parted and WIDTH[new] > WIDTH[Mode.OBSERVE]:
             self.say(f"mode {new.value}: not without the other processes; restart all of them")
             return outcome
         self.interrupt(f"the mode was changed to {new.value}")
@@ -161,6 +164,7 @@ class Session:
         """Take more knobs; earlier observations count with the values that they have now."""
         setup.attach(added, self.state.mode)
         self.hands.update(added)
+        self._given.update(setup.snapshots(added))
         knobs = {**self.config.knobs, **{name: hand.knob for name, hand in added.items()}}
         self.base = replace(self.base, knobs=knobs)
         self.adopt(self.state)
@@ -184,64 +188,59 @@ class Session:
     # decisions --------------------------------------------------------------------------------
 
     def meet(self, orders: Sequence[Message]) -> Sequence[Message]:
-        """Begin a decision on all ranks: give them the orders that rank 0 has taken."""
-        return self._exchange(lambda: collective.meet(self.ranks, orders)) or orders
+        """Begin a decision on all ranks: in one mode, with the orders that rank 0 has taken."""
+        met = self.together.meet(orders, self.state.mode)
+        if met is None:
+            return orders
+        orders, mode = met
+        if mode is not self.state.mode:
+            self.say(f"mode {mode.value}: another process that trains this model is in it")
+            self.set_mode(mode, by="ranks")
+        return orders
 
     def decide(self, mine: Seen) -> Decision:
         """Make one decision of what was seen, and carry it out: on all ranks, alike.
 
-        Where they differ, or cannot be reached, each puts back what is open, and tuning stops.
+        Where they differ, or cannot be reached, each goes back to the values that the user gave,
+        and tuning stops.
         """
-        seen = self._exchange(lambda: collective.join(self.ranks, mine, self._memory))
+        seen = self.together.join(mine, self._memory)
         planned: Answer[Any] = Answer() if seen is None else self._plan(seen)
-        word = self._exchange(lambda: collective.first(self.ranks, Word.of(planned)))
+        word = self.together.first(planned)
         if seen is None or word is None:
-            self._parts_now = False
-            return self._blocked(Reason.RANKS_DIFFER)
-        if word.state is None or word.plan is None:
-            return self._stop(word.failure, planned.error)
-        self.state, made = word.state, word.plan
-        self.symptom = made.draft.symptom
-        decision = describe(made, self._carry_out(made), seen.objective)
-        self.agree(self.stand)
-        self._parts_now = False  # this decision was made
+            decision = self._blocked(Reason.RANKS_DIFFER)
+        elif word.state is None or word.plan is None:
+            decision = self._stop(word.failure, planned.error)
+        else:
+            self.state, made = word.state, word.plan
+            self.symptom, self.blames_data = made.draft.symptom, seen.blames_data
+            decision = describe(made, self._carry_out(made), seen.objective)
+            self.together.agree(self.stand)
+        self.together.end()
         return decision
-
-    def agree(self, stand: Callable[[], str]) -> bool:
-        """Say whether all ranks stand alike; where they do not, they part."""
-
-        def compare() -> None:
-            if not collective.agree(self.ranks, stand):
-                raise collective.DifferError("they differ in its knobs, or in what is put back")
-
-        self._exchange(compare)
-        return not self._parts_now
-
-    def decline(self) -> None:
-        """Take no part in a decision that other ranks may make."""
-        self._exchange(lambda: collective.decline(self.ranks))
-        self._parts_now = False
 
     def _plan(self, seen: Seen) -> Answer[tuple[KernelState, Plan]]:
         """Plan, on rank 0; the others do what it says."""
-        if self.ranks.number:
+        if self.together.ranks.number:
             return Answer()
         return foreign_call(lambda: plan(self.config, self.state, seen, self._propose))
 
-    def _exchange(self, do: Callable[[], T]) -> T | None:
-        """Do what needs the other ranks; if it fails, go on alone, with what is open put back."""
-        if self._parts_now:
-            return None
-        done = foreign_call(do)
-        if done.error is None:
-            return done.value
-        self.say(f"tuning stops in the processes that train one model: {done.message}")
-        self.caught.append(done.error)
-        self.ranks, self.parted, self._parts_now = Alone(), True, True
+    def _part(self, why: Answer[object]) -> None:
+        """Go on without the other ranks, with the values that the user gave: they do the same."""
+        self.say(f"tuning stops in the processes that train one model: {why.message}")
+        self.caught.extend([] if why.error is None else [why.error])
         self.resolve(Reason.RANKS_DIFFER)
+        home = start_point(self.config)
+        for family, hand in self.hands.items():
+            if is_same(self.state.point[family], home[family]):
+                continue
+            back = {family: home[family]}
+            moved = self.move(back, source="ranks", tag="ranks", reason=Reason.RANKS_DIFFER)
+            if not moved.applied and family in self._given:  # restoring needs neither disk nor luck
+                foreign_call(partial(hand.actuator.restore, self._given[family]))
+                self.state = replace(self.state, point={**self.state.point, **back})
         if WIDTH[self.state.mode] > WIDTH[Mode.OBSERVE]:
             self.set_mode(Mode.OBSERVE, by="ranks")
-        return None
 
     def stand(self) -> str:
         """Say where everything stands that must be equal on all ranks."""
@@ -312,10 +311,9 @@ class Session:
                 is changed then.
         """
         own, log = self.state.mode, self.log
-        goes_on = log is not None and belongs(log, read.log) and not read.kernel.log_failed
-        goes_on = collective.all_do(self.ranks, goes_on)
-        kernel = replace(read.kernel, log_failed=False)
-        if not goes_on:
+        mine = ballot(log, read, rank=self.together.ranks.number)
+        ours, kernel = self.together.vote(mine), replace(read.kernel, log_failed=False)
+        if not mine.goes_on:
             # Not the log that the open change was written to: it may not come into force here.
             kernel, _ = leave(self.base, kernel, read.steps, Reason.LEFT_ACTIVE)
         hands = {f: Hand(h.actuator, read.knobs[f]) for f, h in self.hands.items()}
@@ -326,8 +324,10 @@ class Session:
         self.adopt(kernel)
         self.steps, self.seed, self._loaded = read.steps, read.seed, read
         if log is not None:
-            self._supersede(log, read.log if goes_on else None)
+            self._supersede(log, read.log if mine.goes_on else None)
         setup.attach(self.hands, self.state.mode)  # a checkpoint of mode off has no hooks
+        if not ours.goes_on:
+            self.resolve(Reason.LEFT_ACTIVE)  # another rank's log does not know of it
         self._proposer = self._make_proposer(self.config, self.seed)
         if self._proposer is not None and read.proposer is not None:
             self._proposer.resume(read.proposer)

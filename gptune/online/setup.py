@@ -22,6 +22,7 @@ from gptune.core.criteria import Acquisition
 from gptune.core.proposer import Proposer, Randomness
 from gptune.core.space import SearchSpace
 from gptune.errors import ActuatorError, RecipeError
+from gptune.foreign import foreign_call
 from gptune.online.choices import Space, family_of
 from gptune.online.decision import Hand, KernelConfig, start_point
 from gptune.online.metrics import plain
@@ -120,6 +121,12 @@ def make_hands(
             hint = nearest(family, sorted(known))
             raise RecipeError(f"actuators.{family}: no such knob is attached; {hint}")
     return join_hands(recipe, there.values(), ranges)
+
+
+def snapshots(hands: Mapping[str, Hand]) -> dict[str, Any]:
+    """Take the snapshot of every knob that gives one."""
+    taken = {family: foreign_call(hand.actuator.snapshot) for family, hand in hands.items()}
+    return {family: done.value for family, done in taken.items() if done.error is None}
 
 
 def join_hands(

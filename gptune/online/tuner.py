@@ -135,7 +135,7 @@ class Tuner:
             return setup.make_proposer(config, criterion, randomness or Seeded(seed), prior)
 
         self._session = Session(config, hands, seed=seed, make_proposer=make_proposer, files=files)
-        self._session.score, self._session.ranks = Score(movements), ranks
+        self._session.score, self._session.together.ranks = Score(movements), ranks
         self._service = Service(self._session)
         self._batches = Batches()
         given = Given(
@@ -243,7 +243,7 @@ class Tuner:
             raise refusal("report", closed=session.closed)
         self._sight.check(metrics)
         if self.mode is Mode.OFF:
-            session.decline()
+            session.together.decline()
             return Decision(number=0, step=self.steps, verdict=Action.OBSERVED)
         begin = self._clock.elapsed()
         self._service.serve_together()

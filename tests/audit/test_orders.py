@@ -84,3 +84,19 @@ def test_a_change_that_is_interrupted_or_fails_uses_its_order_up(
     assert "authority" not in broken(audit_data(rechained([*lines[:4], failed])))
     again = [{**line, "id": "again"} for line in lines[2:5]]
     assert "authority" in broken(audit_data(rechained([*lines[:4], failed, *again])))
+
+
+@pytest.mark.parametrize(("to", "holds"), [(1.0, True), (1.5, False)])
+def test_ranks_that_part_go_back_to_what_the_user_gave(
+    to: float, holds: bool, steered: Path
+) -> None:
+    lines = bodies(steered)[:6]  # opened, command, and a change that was kept
+    moved = lines[3]["changes"][0]
+    back = [{**moved, "old": moved["new"], "new": to}]
+    proposed, intent, applied, accepted = (
+        {**line, "id": "home", "changes": back} for line in lines[2:]
+    )
+    proposed["source"], accepted["reasons"] = "ranks", ["ranks_differ"]
+    applied["read_back"] = {moved["family"]: to}
+    report = audit_data(rechained([*lines, proposed, intent, applied, accepted]))
+    assert ("authority" not in broken(report)) is holds, broken(report)

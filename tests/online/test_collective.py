@@ -17,23 +17,27 @@ from torch import nn
 from torch.optim import SGD
 
 from gptune import Tuner
+from gptune.audit import audit_data
 from gptune.errors import StateError
-from gptune.events import Accepted, Applied, Command, Line, RolledBack
+from gptune.events import Accepted, Applied, Blocked, Command, Line, RolledBack
+from gptune.foreign import Answer
 from gptune.online.collective import (
     Alone,
     DifferError,
     Start,
+    Vote,
     Word,
     agree,
-    all_do,
     begin,
     decline,
     first,
     is_alone,
     joint,
     mean,
+    vote,
 )
 from gptune.online.decision import Seen
+from gptune.online.session import Session
 from gptune.records import Action, Reading, Reason
 from gptune.run_directory import control
 from gptune.run_directory.event_log import read_events
@@ -95,10 +99,15 @@ def on_both(do: Callable[[int], Any]) -> list[Any]:
 class Processes:
     """Two ranks of one run, each with its own knobs, and its own disk."""
 
-    def __init__(self, fails_at: tuple[int, int] = (-1, -1), **other: tuple[Any, Any]) -> None:
+    def __init__(
+        self,
+        fails_at: tuple[int, int] = (-1, -1),
+        disks: list[MemoryDisk] | None = None,
+        **other: tuple[Any, Any],
+    ) -> None:
         board = Board(Barrier(2))
         self.ranks = [Rank(number, board, fails_at[number]) for number in range(2)]
-        self.disks = [MemoryDisk(), MemoryDisk()]
+        self.disks = disks or [MemoryDisk(), MemoryDisk()]
         self.knobs = [[FakeKnob("loss.aux"), FakeKnob("loss.kl")] for _ in range(2)]
 
         def make(number: int) -> Tuner:
@@ -136,6 +145,11 @@ class Processes:
         ends = [event.id for event in events if isinstance(event, Accepted | RolledBack)]
         return made, ends
 
+    def log(self, number: int) -> bytes:
+        directory = self.tuners[number].run_dir
+        assert directory is not None
+        return self.disks[number].read(directory / "events.jsonl")
+
     def stand(self, number: int) -> tuple[Any, ...]:
         tuner = self.tuners[number]
         live = [knob.value for knob in self.knobs[number]]
@@ -152,7 +166,7 @@ def test_alone_a_value_is_given_back_and_everybody_agrees() -> None:
     assert agree(Alone(), lambda: pytest.fail("alone, nothing is looked at"))
     decline(Alone())
     assert is_alone()
-    assert [all_do(Alone(), here) for here in (True, False)] == [True, False]
+    assert [vote(Alone(), Vote(goes_on=here)).goes_on for here in (True, False)] == [True, False]
     assert begin(Alone(), Start(run_dir=None, seed=3), pytest.fail) == (None, 3)
     assert begin(Alone(), Start(run_dir="x", seed=3), pytest.fail) == (Path("x"), 3)
 
@@ -247,9 +261,9 @@ def test_a_metric_is_the_mean_over_ranks_unless_one_has_no_number(
     assert mean([*readings[:bad], fault, *readings[bad:]]) == fault
 
 
-@given(st.lists(st.tuples(*[st.booleans()] * 5), min_size=1, max_size=4))
+@given(st.lists(st.tuples(*[st.booleans()] * 6), min_size=1, max_size=4))
 def test_what_one_rank_finds_wrong_all_do(flags: list[tuple[bool, ...]]) -> None:
-    names = ("anomaly", "poisoned", "looking", "guarded", "trains")
+    names = ("anomaly", "poisoned", "looking", "guarded", "trains", "blames_data")
     every = [
         replace(Seen(step=3, objective=Reading(value=1.0)), **dict(zip(names, one, strict=True)))
         for one in flags
@@ -293,6 +307,63 @@ def test_ranks_that_differ_put_everything_back_and_stop_tuning(
     assert before[0][0] == "observe"
     assert not any(made.verdict is Action.APPLIED for made in ranks.report(0.5, 0.5))
     assert [ranks.stand(number)[:3] for number in range(2)] == before
+
+
+@FEW
+@given(
+    st.sampled_from(["exchange", "disk", "mode", "memory"]),
+    st.integers(0, 1),
+    st.integers(1, 14),
+    st.lists(ANYTHING, min_size=3, max_size=3),
+)
+def test_ranks_that_part_all_have_the_values_that_the_user_gave(
+    how: str, who: int, when: int, metrics: list[Any]
+) -> None:
+    fails = when + 4 if how == "exchange" else -1
+    ranks = Processes(fails_at=(fails, -1) if who == 0 else (-1, fails))
+    ranks.order("apply", moves={"loss.aux": 2.0})
+    ranks.report(1.0, 1.0)
+    ranks.order("apply", moves={"loss.kl": 0.5})
+    for metric in metrics:
+        ranks.report(metric, metric)
+    session = ranks.tuners[who]._session
+    if how == "disk":
+        ranks.disks[who].break_for_ever("write")
+    elif how == "mode":
+        ranks.tuners[who].set_mode("off")
+    elif how == "memory":
+        session.state = replace(session.state, safety=replace(session.state.safety, rejects=77))
+    for _ in range(4):
+        ranks.report(1.0, 1.0)
+    assert all(tuner._session.together.parted for tuner in ranks.tuners)
+    for number, tuner in enumerate(ranks.tuners):
+        assert tuner.values == {"loss.aux": 1.0, "loss.kl": 1.0}
+        assert [knob.value for knob in ranks.knobs[number]] == [1.0, 1.0]
+        assert how == "disk" or audit_data(ranks.log(number)).holds
+
+
+def test_a_rank_that_has_no_words_for_what_it_sees_parts_at_once() -> None:
+    ranks = Processes()
+    ranks.report(1.0, 1.0)
+    ranks.tuners[1]._session._memory = broken
+    made = ranks.report(1.0, 1.0)
+    assert {one.reasons for one in made} == {(Reason.RANKS_DIFFER,)}
+
+
+def test_a_plan_that_cannot_be_put_into_words_is_a_failure_of_the_kernel_on_all() -> None:
+    ranks = Processes()
+    session = ranks.tuners[0]._session
+
+    def plan(seen: Seen) -> Answer[Any]:
+        made = Session._plan(session, seen)
+        assert made.value is not None
+        return Answer(value=(replace(made.value[0], overrides={"x": object()}), made.value[1]))
+
+    session._plan = plan
+    for made in ranks.report(1.0, 1.0):
+        assert (made.verdict, made.reasons) == (Action.BLOCKED, (Reason.KERNEL_FAILED,))
+    assert ranks.stand(0) == ranks.stand(1)
+    assert not ranks.tuners[0]._session.together.parted
 
 
 # what ranks begin with -------------------------------------------------------------------------
@@ -409,7 +480,7 @@ def test_after_any_orders_all_ranks_stand_alike(verbs: list[str]) -> None:
         ranks.report(1.0, 1.0)
         assert read() is not None
         assert ranks.stand(0) == ranks.stand(1)
-    assert not any(tuner._session.parted for tuner in ranks.tuners)
+    assert not any(tuner._session.together.parted for tuner in ranks.tuners)
 
 
 def test_ranks_that_have_parted_take_no_orders() -> None:
@@ -434,15 +505,36 @@ def test_a_frozen_run_takes_no_orders_on_any_rank() -> None:
     assert ranks.stand(0) == ranks.stand(1)
 
 
-@pytest.mark.parametrize("who", [0, 1])
-def test_a_mode_that_one_rank_changes_alone_ends_tuning_on_all(who: int) -> None:
+@FEW
+@given(st.integers(0, 1), st.integers(0, 4), st.sampled_from(["observe", "suggest"]))
+def test_a_mode_that_one_rank_leaves_all_leave_in_the_same_decision(
+    who: int, sound: int, mode: str
+) -> None:
     ranks = Processes()
-    for _ in range(3):
+    for _ in range(sound):
         ranks.report(1.0, 1.0)
-    ranks.tuners[who].set_mode("observe")
+    ranks.tuners[who].set_mode(mode)
     made = ranks.report(1.0, 1.0)
-    assert {one.reasons for one in made} == {(Reason.RANKS_DIFFER,)}
-    assert {tuner.mode.value for tuner in ranks.tuners} == {"observe"}
+    assert ranks.stand(0) == ranks.stand(1)
+    assert ranks.stand(0)[0] == mode
+    assert not any(one.changes for one in made) or mode == "suggest"
+    enabled = ranks.order("enable")
+    ranks.report(1.0, 1.0)
+    assert enabled().accepted
+    assert ranks.stand(0)[0] == ranks.stand(1)[0] == "active"
+
+
+def test_a_failure_that_one_rank_is_to_stop_for_stops_all() -> None:
+    ranks = Processes(
+        recipe=({**RECIPE, "safety": {**RECIPE["safety"], "on_error": "disable"}},) * 2
+    )
+    ranks.report(1.0, 1.0)
+    ranks.tuners[1]._session.caught.append(ValueError("of this rank alone"))
+    ranks.report(1.0, 1.0)
+    ranks.report(1.0, 1.0)
+    assert ranks.stand(0) == ranks.stand(1)
+    assert ranks.stand(0)[0] == "observe"
+    assert not ranks.tuners[0]._session.together.parted
 
 
 def test_an_order_that_waits_at_the_end_is_answered() -> None:
@@ -479,6 +571,61 @@ def test_a_state_that_one_rank_cannot_go_on_from_is_one_to_begin_anew_with_on_al
     tuners = on_both(resume)
     assert tuners[0].values == tuners[1].values
     assert all(tuner._session.state.pending is None for tuner in tuners)
+
+
+class Resumed(Processes):
+    """Two ranks that go on where others were, on the same disks."""
+
+    def __init__(self, past: Processes, state: Any, **other: tuple[Any, Any]) -> None:
+        on_both(lambda number: past.tuners[number].close())
+        super().__init__(resume=(True, True), disks=past.disks, **other)
+        on_both(lambda number: self.tuners[number].load_state_dict(state))
+
+
+@FEW
+@given(st.sampled_from(["lost", "parted", "its own lines"]), st.integers(1, 6), st.integers(0, 2))
+def test_a_run_goes_on_however_the_logs_of_its_ranks_differ(
+    how: str, count: int, more: int
+) -> None:
+    ranks = Processes()
+    for _ in range(count):
+        ranks.report(1.0, 1.0)
+    if how == "parted":
+        ranks.ranks[1].fails_at = ranks.ranks[1].done + 2
+        ranks.report(1.0, 1.0)
+        ranks.report(1.0, 1.0)
+    elif how == "lost":
+        ranks.disks[1] = MemoryDisk()
+    else:
+        log = ranks.tuners[1]._session.log
+        log.append(ranks.tuners[1]._session.now(), Blocked(reasons=(Reason.LOOK_AHEAD,)))
+    for _ in range(3):
+        state = ranks.tuners[0].state_dict()
+        ranks = Resumed(ranks, state)
+        assert ranks.stand(0) == ranks.stand(1)
+        for _ in range(more):
+            ranks.report(1.0, 1.0)
+            assert ranks.stand(0) == ranks.stand(1)
+        assert how == "parted" or ranks.stand(0)[0] == "active"
+        assert not ranks.tuners[0]._session.together.parted
+        for number in range(2):
+            assert audit_data(ranks.log(number)).holds
+
+
+def test_a_state_of_another_run_is_refused_on_all_ranks() -> None:
+    ranks, other = Processes(), Processes()
+    for one in (ranks, other):
+        one.report(1.0, 1.0)
+    other.report(0.5, 0.5)
+    state = other.tuners[0].state_dict()
+    on_both(lambda number: ranks.tuners[number].close())
+    again = Processes(resume=(True, True), disks=ranks.disks)
+
+    def load(number: int) -> None:
+        with pytest.raises(StateError, match="does not belong to the log"):
+            again.tuners[number].load_state_dict(state)
+
+    on_both(load)
 
 
 # the guard -------------------------------------------------------------------------------------

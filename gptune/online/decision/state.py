@@ -85,6 +85,7 @@ class Seen(Struct, frozen=True, kw_only=True):
         guarded: Whether there is a training state that could be put back.
         poisoned: Whether the training state of now is not finite.
         trains: Whether the newest training losses were finite, as far as they are known.
+        blames_data: Whether the data, and not the learning rate, explains what is not finite.
         memory: What is remembered of the decisions before, where several processes must agree.
     """
 
@@ -97,6 +98,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     guarded: bool = False
     poisoned: bool = False
     trains: bool = False
+    blames_data: bool = False
     memory: str = ""
 
 
