@@ -69,6 +69,7 @@ def attach(
         given.setdefault("training_state", state)
     tuner = Tuner(inner, **given)
     accelerator.register_for_checkpointing(tuner)
+    accelerator.register_save_state_pre_hook(lambda *_: tuner.before_save())
     return tuner
 
 

@@ -104,6 +104,11 @@ class GptuneCallback(TrainerCallback):
             self._decide(state, control)
         self._stepped = True
         self._life.step(self._losses.take())
+        self._before_save(args, control)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """End a trial if the Trainer is about to save."""
+        self._before_save(args, control)
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep what was logged; without evaluations, a training loss is a decision."""
@@ -136,6 +141,11 @@ class GptuneCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the Tuner: what is unjudged is put back."""
         self.close()
+
+    def _before_save(self, args: Any, control: Any) -> None:
+        """Let it save the run's own weights: it saves them before it calls ``on_save``."""
+        if control.should_save or (control.should_evaluate and args.save_strategy == "best"):
+            self._life.before_save()
 
     def _decide(self, state: Any, control: Any) -> None:
         decision = self._life.decide({**self._logs, **self._metrics})

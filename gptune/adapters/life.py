@@ -144,6 +144,11 @@ class Life:
         tuner = self.at_work
         return {} if tuner is None else numbers_of(tuner, decision)
 
+    def before_save(self) -> None:
+        """Let the model hold the run's own state, for the framework is about to save it."""
+        if self.at_work is not None:
+            foreign_call(self.at_work.before_save)
+
     def end(self) -> None:
         """Close the Tuner: what is unjudged is put back. Never raises; training has priority."""
         tuner = self.at_work

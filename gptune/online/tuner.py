@@ -298,6 +298,14 @@ class Tuner:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def before_save(self) -> None:
+        """Let model and optimizer hold the run's own state, not that of a trial.
+
+        Call it before you save them, unless you call `state_dict` first, which does it too. A
+        calibration that is at work begins anew.
+        """
+        self._care.interrupt(SAVED)
+
     def state_dict(self) -> dict[str, Any]:
         """Give all that is needed to go on: JSON-able, versioned, without weights.
 
@@ -305,7 +313,7 @@ class Tuner:
         """
         if self._session.waits_for_state:
             raise refusal("state_dict", closed=self._session.closed)
-        self._care.interrupt(SAVED)
+        self.before_save()
         return self._session.checkpoint().to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD
@@ -18,6 +19,7 @@ from gptune import Tuner
 from gptune.adapters import accelerate as room
 from gptune.adapters.accelerate import attach, unwrap
 from gptune.errors import RecipeError
+from gptune.run_directory.event_log import read_events
 from tests.adapters.framed import (
     ACCUMULATE,
     BATCH,
@@ -56,8 +58,7 @@ class Loop:
                 self.optimizer,
                 model=self.model,
                 scheduler=self.schedule,
-                total_steps=STEPS,
-                **chosen,
+                **{"total_steps": STEPS, **chosen},
             )
         self.optimizer.optimizer.register_step_pre_hook(self.see)
         self.outside: list[float] = []
@@ -135,6 +136,38 @@ def test_a_run_that_dies_and_is_resumed_from_accelerates_checkpoint_decides_alik
     assert essence(tmp_path / "run") == essence(tmp_path / "whole")
     assert equal(weights(again.model), weights(whole.model))
     check_lively(tmp_path / "run")
+
+
+def test_what_is_saved_during_a_calibration_is_the_run_and_no_trial(tmp_path: Path) -> None:
+    x, y = data()
+
+    def evaluate() -> torch.Tensor:
+        return nn.functional.mse_loss(loop.model(x[TRAIN_ROWS:]), y[TRAIN_ROWS:])
+
+    loop = Loop(evaluate=evaluate, run_dir=tmp_path / "run", total_steps=8 * STEPS)
+    tuner = loop.tuner
+    assert tuner is not None
+    saved = 0
+    for inputs, targets in tuner.batches(loop.loader):
+        loss = nn.functional.mse_loss(loop.model(inputs), targets)
+        loop.accelerator.backward(loss)
+        loop.optimizer.step()
+        loop.optimizer.zero_grad()
+        tuner.step(loss)
+        if tuner.steps in (5, 12, 40):
+            place = tmp_path / f"saved-{saved}"
+            loop.accelerator.save_state(str(place), safe_serialization=True)
+            kept, live = load_file(place / "model.safetensors"), loop.model.state_dict()
+            assert all(torch.equal(kept[name], live[name]) for name in live)
+            momentum = torch.load(place / "optimizer.bin", weights_only=True)["state"]
+            for number, state in loop.optimizer.optimizer.state_dict()["state"].items():
+                kept_state = momentum[number]["momentum_buffer"]
+                assert torch.equal(kept_state, state["momentum_buffer"])
+            saved += 1
+    kinds = [type(line.event).__name__ for line in read_events(tmp_path / "run")]
+    assert "LookAhead" in kinds
+    assert saved == 3
+    loop.close()
 
 
 def test_what_it_wrapped_is_unwrapped_and_all_else_left_alone() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import SGD
 from transformers import (
@@ -90,7 +91,12 @@ def rows(first: int, last: int) -> list[dict[str, Tensor]]:
 
 
 def make_trainer(
-    place: Path, *callbacks: Any, model: Any = None, eval_dataset: Any = None, **chosen: Any
+    place: Path,
+    *callbacks: Any,
+    model: Any = None,
+    train_dataset: Any = None,
+    eval_dataset: Any = None,
+    **chosen: Any,
 ) -> Trainer:
     model = model if model is not None else Model()
     options: dict[str, Any] = {
@@ -114,7 +120,7 @@ def make_trainer(
     return Trainer(
         model=model,
         args=TrainingArguments(output_dir=str(place), **options),
-        train_dataset=rows(0, TRAIN_ROWS),
+        train_dataset=train_dataset or rows(0, TRAIN_ROWS),
         eval_dataset=eval_dataset or rows(TRAIN_ROWS, TRAIN_ROWS + 64),
         callbacks=list(callbacks),
         optimizer_cls_and_kwargs=(SGD, {"lr": 0.02, "momentum": 0.9}),
@@ -194,6 +200,60 @@ def test_a_run_that_dies_and_is_resumed_from_the_trainers_checkpoint_decides_ali
     assert essence(tmp_path / "run") == essence(tmp_path / "whole")
     assert equal(weights(again), weights(whole))
     check_lively(tmp_path / "run")
+
+
+class Auditor(TrainerCallback):
+    """Compares what the Trainer has just saved with what training goes on with."""
+
+    def __init__(self) -> None:
+        self.same: list[bool] = []
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        place = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        saved, live = load_file(place / "model.safetensors"), kwargs["model"].state_dict()
+        self.same.append(all(torch.equal(saved[name], live[name]) for name in live))
+        inner = kwargs["optimizer"].optimizer.state_dict()["state"]
+        kept = torch.load(place / "optimizer.pt", weights_only=True)["state"]
+        self.same += [
+            torch.equal(kept[k]["momentum_buffer"], inner[k]["momentum_buffer"]) for k in inner
+        ]
+
+
+@pytest.mark.parametrize(
+    "saves",
+    [
+        {"save_strategy": "steps", "save_steps": 7},
+        {"save_strategy": "epoch", "eval_strategy": "epoch"},
+        {"save_strategy": "best", "eval_steps": 9, "metric_for_best_model": "loss"},
+    ],
+)
+def test_what_is_saved_during_a_calibration_is_the_run_and_no_trial(
+    saves: dict[str, Any], tmp_path: Path
+) -> None:
+    model, held_out = Model(), rows(TRAIN_ROWS, TRAIN_ROWS + 64)
+
+    def evaluate() -> Tensor:
+        batch = [torch.stack([row[name] for row in held_out]) for name in ("x", "labels")]
+        loss: Tensor = model(*batch)["loss"]
+        return loss
+
+    callback, auditor = GptuneCallback(evaluate=evaluate, run_dir=tmp_path / "run"), Auditor()
+    given = rows(0, 160) if saves["save_strategy"] == "epoch" else rows(0, TRAIN_ROWS)
+    trainer = make_trainer(
+        tmp_path / "out",
+        callback,
+        auditor,
+        model=model,
+        train_dataset=given,
+        max_steps=600,
+        learning_rate=1e-4,
+        **saves,
+    )
+    trainer.train()
+    kinds = [type(line.event).__name__ for line in read_events(tmp_path / "run")]
+    assert "LookAhead" in kinds
+    assert len(auditor.same) >= 5
+    assert all(auditor.same)
 
 
 def killed(place: str) -> None:

@@ -254,6 +254,30 @@ def test_with_evaluate_the_rate_is_calibrated_in_lightnings_own_steps(
     assert audit(tmp_path / "run").holds
 
 
+def test_what_is_saved_during_a_calibration_is_the_run_and_no_trial(tmp_path: Path) -> None:
+    x, y = data()
+    module = make_module()
+    same: list[bool] = []
+
+    class Auditor(new.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            if trainer.global_step % 7 == 0:
+                trainer.save_checkpoint(tmp_path / "saved.ckpt")
+                saved = torch.load(tmp_path / "saved.ckpt", weights_only=True)["state_dict"]
+                live = pl_module.state_dict()
+                same.append(all(torch.equal(saved[name], live[name]) for name in live))
+
+    def evaluate() -> Tensor:
+        return nn.functional.mse_loss(module.net(x[TRAIN_ROWS:]), y[TRAIN_ROWS:])
+
+    callback = GptuneCallback(evaluate=evaluate, run_dir=tmp_path / "run")
+    train(tmp_path, callback, module=module, callbacks=[Auditor()], max_epochs=5)
+    kinds = [type(line.event).__name__ for line in read_events(tmp_path / "run")]
+    assert "LookAhead" in kinds
+    assert len(same) > 5
+    assert all(same)
+
+
 def test_a_trainer_that_logs_nothing_trains(tmp_path: Path) -> None:
     callback = GptuneCallback(mode="observe", run_dir=tmp_path / "run")
     trainer, _ = train(tmp_path, callback, log_every_n_steps=0, max_epochs=1)
