@@ -1,6 +1,6 @@
 """One of several processes that a framework trains one model with, as torchrun starts them.
 
-python tests/framework_ranks.py lightning|huggingface DIRECTORY
+python tests/framework_ranks.py lightning|huggingface|loop|dying DIRECTORY
 """
 
 import json
@@ -107,9 +107,53 @@ def train_with_huggingface(directory: Path) -> tuple[nn.Module, Any]:
     return model.net, callback.tuner
 
 
+def train_with_loop(directory: Path, epochs: int = 2) -> tuple[nn.Module, Any]:
+    import gptune
+    from gptune.adapters.sinks import Csv
+
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    torch.manual_seed(rank)  # each draws its own batches, and its own noise
+    x, y = data()
+    train, held_out = (TensorDataset(x[rows], y[rows]) for rows in PARTS)
+    net = nn.Sequential(nn.Dropout(0.1), network())
+    model = nn.parallel.DistributedDataParallel(net)
+    done = gptune.fit(
+        model,
+        SGD(model.parameters(), lr=0.02),
+        nn.functional.mse_loss,
+        DataLoader(train, 2 * BATCH, shuffle=True),
+        DataLoader(held_out, BATCH * (1 + rank)),  # no two of them have equally many batches
+        epochs=epochs,
+        evaluate_every=EVERY,
+        tuner={"recipe": RECIPE, "run_dir": directory / "run"},
+        checkpoint=directory / "saved.pt",
+        resume=True,
+        sinks=[Csv(directory / "rows.csv")],
+        progress=True,
+    )
+    (directory / f"history-{rank}.json").write_text(json.dumps([one.step for one in done.history]))
+    return net, done.tuner
+
+
+def die(directory: Path) -> tuple[nn.Module, Any]:
+    """Be killed in the second epoch."""
+    from gptune.adapters import loop
+
+    class Dying(loop._Run):
+        def update(self) -> None:
+            super().update()
+            if self.step == 60:
+                os._exit(9)
+
+    loop._Run = Dying  # type: ignore[misc]
+    return train_with_loop(directory)
+
+
 def main(framework: str, directory: Path) -> None:
     torch.manual_seed(0)
     ways = {"lightning": train_with_lightning, "huggingface": train_with_huggingface}
+    ways |= {"loop": train_with_loop, "dying": die}
     network_, tuner = ways[framework](directory)
     weights = [value for p in network_.parameters() for value in p.detach().flatten().tolist()]
     found = {"weights": weights, "values": tuner.values, "steps": tuner.steps}

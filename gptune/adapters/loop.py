@@ -16,10 +16,13 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from gptune.actuators import TrainingState
-from gptune.actuators.chance import get_chance, set_chance
 from gptune.adapters.checkpoint_file import read_checkpoint, write_checkpoint
+from gptune.adapters.pairs import moved, pair, size
+from gptune.adapters.processes import bare, check_alike, gather_chance, set_own_chance
 from gptune.adapters.sinks import Sink, check_sinks, numbers_of, write_all
 from gptune.errors import UsageError
+from gptune.online.collective import Ranks
+from gptune.online.gloo import find_ranks
 from gptune.online.tuner import Tuner
 from gptune.records import Decision
 
@@ -75,18 +78,17 @@ class _Run:
     precision: Precision | None
     clip_norm: float | None
     sinks: tuple[Sink, ...]
+    ranks: Ranks
     history: list[Evaluation] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     epoch: int = 0  # epochs that are over
     step: int = 0
 
-    def loss(self, batch: Any) -> Tensor:
+    def loss(self, batch: Any, model: nn.Module | None = None) -> Tensor:
         """Compute the loss of one batch."""
-        inputs, targets = _pair(batch)
+        inputs, targets = (moved(one, self.device) for one in pair(batch))
         with self._autocast():
-            return self.loss_fn(
-                self.model(_moved(inputs, self.device)), _moved(targets, self.device)
-            )
+            return self.loss_fn((model or self.model)(inputs), targets)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision is None:
@@ -111,25 +113,26 @@ class _Run:
         However often it is called, training draws the same random numbers.
         """
         was_training, total, count = self.model.training, 0.0, 0
+        alone = bare(self.model)  # other processes may have fewer batches
         self.model.eval()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices):
             for batch in loader:
-                size = _size(batch)
-                total, count = total + float(self.loss(batch)) * size, count + size
+                rows = size(batch)
+                total, count = total + float(self.loss(batch, alone)) * rows, count + rows
         self.model.train(was_training)
         return total / count if count else math.nan
 
     def state(self, tuner: Tuner | None) -> dict[str, Any]:
         """Give all that is needed to go on at the beginning of the next epoch."""
         return {
-            "model": self.model.state_dict(),
+            "model": bare(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
-            "chance": get_chance(),
+            "chance": gather_chance(self.ranks),
             "history": [asdict(one) for one in self.history],
             "tuner": tuner.state_dict() if tuner is not None else None,
             "run_dir": str(tuner.run_dir) if tuner is not None and tuner.run_dir else None,
@@ -137,14 +140,14 @@ class _Run:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was made."""
-        self.model.load_state_dict(state["model"])
+        bare(self.model).load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.history = [Evaluation(**one) for one in state["history"]]
-        set_chance(state["chance"])
+        set_own_chance(self.ranks, state["chance"])
 
 
 def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody knows
@@ -169,6 +172,9 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
 ) -> Fit:
     """Train a model, tuned while it trains.
 
+    Call it in each of several processes with a model that is wrapped for DDP, and it is trained by
+    all of them; `history` is each one's own, sinks and progress are rank 0's.
+
     An ordinary loop: forward, backward, clip, step, schedule, evaluate. Copy it where you need
     more; with ``tuner=False`` it is the same loop without gptune.
 
@@ -190,7 +196,8 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
         clip_norm: Norm to which gradients are clipped.
         precision: ``bf16`` or ``fp16`` (with a gradient scaler) under autocast; float32 by default.
         device: Where to train; by default where the model is.
-        checkpoint: File that is written, whole or not at all, after every epoch.
+        checkpoint: File that is written, whole or not at all, after every epoch; by rank 0 alone,
+            where several processes train one model, each of which must see it to resume.
         resume: Go on from ``checkpoint`` if it is there. The result is that of an uninterrupted
             run, if the loader draws its order from a global generator: torch's, NumPy's, Python's.
         progress: Show a bar; by default if somebody watches.
@@ -219,10 +226,14 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
     place = torch.device(device) if device is not None else next(model.parameters()).device
     model.to(place)
     scaler = GradScaler(place.type, enabled=precision == "fp16")
-    shown = check_sinks(sinks)
-    run = _Run(model, optimizer, loss_fn, scheduler, scaler, place, precision, clip_norm, shown)
+    ranks, listed = find_ranks(), check_sinks(sinks)
+    shown = listed if ranks.number == 0 else ()
+    run = _Run(
+        model, optimizer, loss_fn, scheduler, scaler, place, precision, clip_norm, shown, ranks
+    )
     file = Path(checkpoint) if checkpoint is not None else None
     saved = read_checkpoint(file) if resume else None
+    check_alike(ranks, saved)
     with contextlib.ExitStack() as stack:
         made = _make_tuner(run, val_loader, given=tuner, total=total, saved=saved)
         if made is not None and made is not tuner:
@@ -231,7 +242,8 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
             run.load(saved)
             if made is not None and saved["tuner"] is not None:
                 made.load_state_dict(saved["tuner"])
-        bar = stack.enter_context(_bar(total, wanted=progress))
+        wanted = sys.stderr.isatty() if progress is None else progress
+        bar = stack.enter_context(_bar(total, shown=wanted and ranks.number == 0))
         _train(run, made, (train_loader, val_loader), (epochs, every, accumulate, file, bar))
     return Fit(tuple(run.history), made)
 
@@ -262,7 +274,9 @@ def _train(
                 _show(bar, run.history[-1], decision)
         run.epoch = epoch
         if file is not None:
-            write_checkpoint(file, run.state(tuner))
+            state = run.state(tuner)  # what is in it of the others, they give now
+            if run.ranks.number == 0:
+                write_checkpoint(file, state)
 
 
 def _steps(run: _Run, batches: Iterable[Any], accumulate: int) -> Iterator[Tensor]:
@@ -320,6 +334,7 @@ def _make_tuner(
     if saved is not None and saved["run_dir"] is not None:
         chosen = {"run_dir": saved["run_dir"], **chosen, "resume": True}
     defaults = {"model": run.model, "scheduler": run.scheduler, "total_steps": total}
+    defaults["ranks"] = run.ranks
     return Tuner(run.optimizer, **{**defaults, **chosen})
 
 
@@ -352,35 +367,8 @@ def _steps_of(loader: Iterable[Any], accumulate: int) -> int:
     return math.ceil(len(loader) / accumulate)  # type: ignore[arg-type]
 
 
-def _pair(batch: Any) -> tuple[Any, Any]:
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        return batch[0], batch[1]
-    raise UsageError(
-        f"fit: a batch must be a pair (inputs, targets), got {type(batch).__name__}; give the "
-        "loader a collate_fn that makes pairs, or write a loop of your own around Tuner"
-    )
-
-
-def _size(batch: Any) -> int:
-    targets = _pair(batch)[1]
-    return len(targets) if isinstance(targets, Sized) else 1
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """Move the tensors of a batch, also those in lists, tuples and mappings."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, Mapping):
-        return {name: _moved(one, device) for name, one in value.items()}
-    if not isinstance(value, tuple | list):
-        return value
-    parts = [_moved(one, device) for one in value]
-    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-
-
 @contextlib.contextmanager
-def _bar(total: int, *, wanted: bool | None) -> Iterator[Progress]:
-    shown = sys.stderr.isatty() if wanted is None else wanted
+def _bar(total: int, *, shown: bool) -> Iterator[Progress]:
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[said]}"))
     with Progress(*columns, disable=not shown, transient=False) as bar:
         bar.add_task("training", total=total, said="")

@@ -6,10 +6,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.adapters.framed import check_lively
+from tests.adapters.framed import EVERY, check_lively, essence
 
 ROOT = Path(__file__).parent.parent.parent
 LONGEST = 240.0  # [s]
@@ -40,14 +41,15 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("framework", ["lightning", "huggingface"])
-def test_two_processes_of_a_framework_tune_one_model_alike(framework: str, tmp_path: Path) -> None:
+def run(framework: str, directory: Path) -> tuple[list[int], str]:
+    """Let two processes train; gives how each has ended, and what they have said."""
     script, port = str(ROOT / "tests" / "framework_ranks.py"), free_port()
+    directory.mkdir(exist_ok=True)
     both = [
         subprocess.Popen(
-            [sys.executable, script, framework, str(tmp_path)],
+            [sys.executable, script, framework, str(directory)],
             env=place(rank, port),
-            cwd=tmp_path,
+            cwd=directory,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -55,9 +57,33 @@ def test_two_processes_of_a_framework_tune_one_model_alike(framework: str, tmp_p
         for rank in range(2)
     ]
     said = [one.communicate(timeout=LONGEST)[0] for one in both]
-    assert [one.returncode for one in both] == [0, 0], "\n".join(said)
-    mine, theirs = (json.loads((tmp_path / f"result-{n}.json").read_text()) for n in range(2))
+    return [one.returncode for one in both], "\n".join(said)
+
+
+def results(directory: Path) -> list[Any]:
+    return [json.loads((directory / f"result-{n}.json").read_text()) for n in range(2)]
+
+
+@pytest.mark.parametrize("framework", ["lightning", "huggingface", "loop"])
+def test_two_processes_of_a_framework_tune_one_model_alike(framework: str, tmp_path: Path) -> None:
+    codes, said = run(framework, tmp_path)
+    assert codes == [0, 0], said
+    mine, theirs = results(tmp_path)
     assert mine == theirs
     assert mine["steps"] == 104
     for run_dir in ("run", "run/rank-1"):
         check_lively(tmp_path / run_dir)
+
+
+def test_a_loop_in_two_processes_that_is_killed_goes_on_from_one_checkpoint(tmp_path: Path) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    assert run("loop", whole)[0] == [0, 0]
+    assert 9 in run("dying", torn)[0]
+    codes, said = run("loop", torn)
+    assert codes == [0, 0], said
+    assert results(torn) == results(whole)
+    assert essence(torn / "run") == essence(whole / "run")
+    histories = [json.loads((torn / f"history-{n}.json").read_text()) for n in range(2)]
+    assert histories == [list(range(EVERY, 105, EVERY))] * 2
+    assert (torn / "rows.csv").read_text() == (whole / "rows.csv").read_text()
+    assert len((torn / "rows.csv").read_text().splitlines()) == 1 + 104 // EVERY
