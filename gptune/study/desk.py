@@ -4,11 +4,12 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from gptune.records import Scalar
 from gptune.study.book import Book
+from gptune.study.domains import Domain
 from gptune.study.pruners import NoPruner, Pruner, Race
 from gptune.study.records import StudyRecord
 from gptune.study.storage import Storage
-from gptune.study.trial import Trial
 
 
 class Desk:
@@ -22,21 +23,26 @@ class Desk:
         self.storage, self.record, self.pruner = storage, record, pruner or NoPruner()
         self.book, self.lock = Book(storage, record), threading.RLock()
 
-    def write(self, trial: Trial, memory: Mapping[str, Any] | None = None) -> None:
+    def write(
+        self,
+        trial: int,
+        params: Mapping[str, Scalar],
+        space: Mapping[str, Domain],
+        memory: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write down what was suggested to a trial."""
-        place = (self.record.id, trial.number)
-        self.storage.suggest(place, trial.params, trial.space, memory)
+        self.storage.suggest((self.record.id, trial), params, space, memory)
 
-    def report(self, trial: Trial, step: int, value: float) -> None:
+    def report(self, trial: int, step: int, value: float) -> None:
         """Write an intermediate value of a trial down."""
-        self.storage.report((self.record.id, trial.number), step, value)
+        self.storage.report((self.record.id, trial), step, value)
 
-    def prunes(self, trial: Trial) -> bool:
+    def prunes(self, trial: int) -> bool:
         """Ask the pruner."""
         if isinstance(self.pruner, NoPruner):
             return False
         with self.lock:
             self.book.refresh()
-            others = [one for n, one in self.book.reported.items() if n != trial.number]
-            race = Race(self.book[trial.number], others, self.record.sign)
+            others = [one for n, one in self.book.reported.items() if n != trial]
+            race = Race(self.book[trial], others, self.record.sign)
         return self.pruner.prunes(race)

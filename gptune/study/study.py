@@ -337,7 +337,7 @@ class Study:
         if given is not None:
             trial.load(given)
         if given is not None or suggestion.memory:
-            self._desk.write(trial, suggestion.memory or None)
+            self._desk.write(trial.number, trial.params, trial.space, suggestion.memory or None)
         return trial
 
     def _view_at(self, book: Book, number: int) -> View:

@@ -19,17 +19,23 @@ from gptune.study.samplers import chance_of
 
 
 class Paper(Protocol):
-    """Where a trial writes down what happens to it."""
+    """Where trials write down what happens to them; a trial is named by its number."""
 
-    def write(self, trial: "Trial", memory: Mapping[str, Any] | None = None) -> None:
-        """Write down what was suggested."""
+    def write(
+        self,
+        trial: int,
+        params: Mapping[str, Scalar],
+        space: Mapping[str, Domain],
+        memory: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write down what was suggested, from what, and what the sampler wants to know again."""
         ...
 
-    def report(self, trial: "Trial", step: int, value: float) -> None:
+    def report(self, trial: int, step: int, value: float) -> None:
         """Write an intermediate value down."""
         ...
 
-    def prunes(self, trial: "Trial") -> bool:
+    def prunes(self, trial: int) -> bool:
         """Say whether the trial should end now."""
         ...
 
@@ -127,11 +133,11 @@ class Trial:
         if number is None:
             raise StudyError(f"report: value must be a number, got {value!r}")
         self._reports[step] = number
-        self.desk.report(self, step, number)
+        self.desk.report(self.number, step, number)
 
     def should_prune(self) -> bool:
         """Say whether it is not worth going on; then raise `TrialPruned`."""
-        return bool(self._reports) and self.desk.prunes(self)
+        return bool(self._reports) and self.desk.prunes(self.number)
 
     def load(self, space: Mapping[str, Domain]) -> dict[str, Scalar]:
         """Choose values for a whole space that was given up front."""
@@ -159,7 +165,7 @@ class Trial:
             )
         if known is None:
             self._choose(name, domain)
-            self.desk.write(self)
+            self.desk.write(self.number, self._params, self._space)
         return self._params[name]
 
     def _choose(self, name: str, domain: Domain) -> None:
