@@ -4,6 +4,7 @@ import math
 
 from gptune.configs.reading import shown
 from gptune.errors import StudyError
+from gptune.foreign import foreign_call
 from gptune.study.domains import Domain
 from gptune.study.records import StudyRecord, TrialState
 
@@ -34,7 +35,8 @@ def ending(
 
 
 def _short(value: object) -> str:
-    text = shown(value)
+    """Write a value of the user's for people, whatever its ``__repr__`` does."""
+    text = foreign_call(lambda: shown(value)).value or f"an object of {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}... ({type(value).__name__})"
 
 

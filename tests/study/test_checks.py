@@ -24,6 +24,16 @@ class Mute:
         raise ValueError("no words")
 
 
+class Broken:
+    """What raises when it is shown, whatever that is."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __repr__(self) -> str:
+        raise self.error
+
+
 @given(st.none() | st.sampled_from(["complete", TrialState.COMPLETE]), any_float)
 @settings(deadline=None, max_examples=60)
 def test_a_trial_is_complete_if_its_value_is_finite(state: Any, value: float) -> None:
@@ -56,6 +66,15 @@ def test_a_value_is_shown_short(value: object, shown: str) -> None:
     _, error = ending(None, value, None)
     assert len(error) < 200
     assert re.search(shown, error)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no words"), KeyError("name"), RecursionError(), AttributeError("x")]
+)
+def test_a_value_that_cannot_be_shown_is_named_by_its_kind(error: Exception) -> None:
+    end, said = ending(None, Broken(error), None)
+    assert end is TrialState.FAILED
+    assert said == "the objective must give a finite number, and gave an object of Broken"
 
 
 @given(st.sampled_from(["pruned", "failed"]), anything, st.none() | any_float)
