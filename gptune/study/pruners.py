@@ -55,6 +55,9 @@ class NoPruner:
 class PercentilePruner:
     """Ends a trial whose best report lies in the worse part of all trials at the same step.
 
+    With 50 it ends what is worse than the median, with 0 what is worse than the best; with 100 all
+    trials go on, also one that is worse than all others.
+
     Args:
         percentile: How much of the trials, the best, go on [percent].
         startup_trials: Trials that must be complete before [trials].
@@ -84,6 +87,8 @@ class PercentilePruner:
 
     def prunes(self, race: Race) -> bool:
         """Compare with those that have come as far."""
+        if self.percentile == 100:
+            return False
         step = race.step
         complete = sum(one.state is TrialState.COMPLETE for one in race.others)
         early = step < self.warmup_steps or complete < self.startup_trials

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,22 @@ def test_the_percentile_is_numpys(pruner: PercentilePruner, race: Race) -> None:
     assume(all(math.isfinite(value) and abs(value) < 1e100 for value in rivals))
     bound = float(np.percentile(rivals, 100 - pruner.percentile))
     assume(abs(my_best(race) - bound) > 1e-9 * abs(bound))
-    assert pruner.prunes(race) == (my_best(race) < bound)
+    assert pruner.prunes(race) == (my_best(race) < bound and pruner.percentile < 100)
+
+
+@given(races(), small, st.integers(1, 3))
+@settings(deadline=None, max_examples=100)
+def test_of_all_trials_the_best_hundred_percent_go_on(race: Race, startup: int, least: int) -> None:
+    pruner = PercentilePruner(percentile=100.0, startup_trials=startup, least=least)
+    assert not pruner.prunes(race)
+
+
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=9), st.integers(-10, 10))
+@settings(deadline=None, max_examples=100)
+def test_the_median_pruner_ends_what_is_below_the_median(others: list[int], mine: int) -> None:
+    """Also of an even number of trials, where it lies halfway between the two in the middle."""
+    race = race_of({0: float(mine)}, *({0: float(other)} for other in others))
+    assert median_pruner(startup_trials=0, least=1).prunes(race) == (mine < median(others))
 
 
 @given(races(), small, small, st.integers(1, 3))
