@@ -17,7 +17,9 @@ class Book:
         finished: Complete, pruned and failed trials, in the order of their numbers.
         running: Number -> trial that is being run.
         reported: Number -> trial that has reported something.
-        space: Every parameter that a finished trial had, from the newest of its domains.
+        space: Every parameter that a finished trial had, from the newest of its domains; in the
+            order of the first trials that had them, and in a trial as it suggested them, so that
+            it does not matter which trial ends first.
         best: The best complete trial.
     """
 
@@ -32,6 +34,7 @@ class Book:
         self.best: TrialRecord | None = None
         self._newest = -1  # number that was given away
         self._known: dict[str, int] = {}  # parameter -> the trial that its domain is of
+        self._first: dict[str, tuple[int, int]] = {}  # -> the first trial with it, place therein
         self._memory: tuple[int, Mapping[str, Any]] = (-1, {})
 
     @property
@@ -95,9 +98,22 @@ class Book:
             insort(self.finished, trial, key=_number)
         if trial.state is TrialState.COMPLETE and self._is_better(trial):
             self.best = trial
-        for name, domain in trial.space.items() if self._study.space is None else ():
+        if self._study.space is None:
+            self._learn(trial)
+
+    def _learn(self, trial: TrialRecord) -> None:
+        """Keep the domains of a trial, and their order."""
+        before = dict(self._first)
+        for place, (name, domain) in enumerate(trial.space.items()):
+            here = (trial.number, place)
+            self._first[name] = min(here, self._first.get(name, here))
             if trial.number >= self._known.get(name, -1):
                 self._known[name], self.space[name] = trial.number, domain
+        if self._first != before:
+            self.space = {name: self.space[name] for name in sorted(self.space, key=self._place)}
+
+    def _place(self, name: str) -> tuple[int, int]:
+        return self._first[name]
 
     def _is_better(self, trial: TrialRecord) -> bool:
         assert trial.value is not None

@@ -178,6 +178,28 @@ def test_trials_that_end_in_another_order_are_known_in_that_of_their_numbers() -
     assert played.book.space == {"a": Integer(0, 1), "b": Integer(0, 2), "c": Integer(0, 2)}
 
 
+@given(
+    st.lists(st.lists(st.sampled_from("abcd"), unique=True, max_size=4), min_size=1, max_size=5),
+    st.data(),
+)
+@settings(deadline=None, max_examples=80)
+def test_who_ends_first_changes_nothing_in_the_order_of_parameters(
+    suggested: list[list[str]], data: st.DataObject
+) -> None:
+    """They stand by the trial that had them first, and in it as it suggested them."""
+    played = Played("minimize")
+    for number, names in enumerate(suggested):
+        played.begin()
+        space: dict[str, Domain] = {name: Integer(0, 1 + number) for name in names}
+        played.storage.suggest((played.study.id, number), dict.fromkeys(names, 1), space)
+    for number in data.draw(st.permutations(range(len(suggested)))):
+        played.finish((played.study.id, number), (TrialState.COMPLETE, 0))
+        played.refresh()
+    wanted = list(dict.fromkeys(name for names in suggested for name in names))
+    assert list(played.book.space) == wanted
+    assert list(played.fresh().space) == wanted
+
+
 def test_what_was_remembered_by_a_trial_that_was_withdrawn_is_forgotten() -> None:
     played = Played("minimize")
     for number in range(2):
