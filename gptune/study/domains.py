@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -190,20 +190,24 @@ def read_domains(given: object) -> dict[str, Domain]:
 
 
 def holds(domain: Domain, value: object) -> bool:
-    """Say whether a value lies in a domain.
+    """Say whether a value lies in a domain: where that is of whole numbers, only an ``int`` does.
 
     Example:
-        >>> holds(Integer(1, 3), 2), holds(Integer(1, 3), 2.5), holds(Float(0.0, 1.0), 1)
+        >>> holds(Integer(1, 3), 2), holds(Integer(1, 3), 2.0), holds(Float(0.0, 1.0), 1)
         (True, False, True)
     """
     if isinstance(domain, Fixed | Categorical):
         choices = (domain.value,) if isinstance(domain, Fixed) else domain.choices
         return any(type(one) is type(value) and one == value for one in choices)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not _is_number(value, whole=_is_whole(domain)):
         return False
     if isinstance(domain, Stepped):
         return _step_of(domain, value) is not None
-    return domain.low <= value <= domain.high and (isinstance(domain, Float) or value == int(value))
+    return domain.low <= value <= domain.high
+
+
+def _is_whole(domain: Domain) -> bool:
+    return isinstance(domain, Integer) or (isinstance(domain, Stepped) and domain.is_whole)
 
 
 def inner(domain: Domain) -> Parameter | None:
@@ -219,10 +223,10 @@ def to_inner(domain: Domain, value: Scalar) -> Scalar | None:
     """Give where a value lies in the inner parameter; ``None`` if it is none of a domain's."""
     if not holds(domain, value):
         return None
-    return _step_of(domain, float(value)) if isinstance(domain, Stepped) else value
+    return _step_of(domain, value) if isinstance(domain, Stepped) else value
 
 
-def _step_of(domain: Stepped, value: float) -> int | None:
+def _step_of(domain: Stepped, value: Any) -> int | None:
     """Give the number of the step at which a value lies; ``None`` if it lies at none."""
     number = round((_exact(value) - _exact(domain.low)) / _exact(domain.step))
     there = 0 <= number <= domain.steps and domain.at(number) == value
@@ -268,7 +272,7 @@ def _number_at(domain: Float | Integer, share: float) -> Scalar:
     return min(float(domain.high), max(float(domain.low), value))
 
 
-def _is_number(value: object, *, whole: bool = False) -> bool:
+def _is_number(value: object, *, whole: bool = False) -> TypeGuard[int | float]:
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         return False
     return math.isfinite(value)

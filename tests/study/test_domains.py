@@ -33,7 +33,7 @@ from gptune.study.domains import (
     show_point,
     to_inner,
 )
-from tests.strategies import any_float, anything
+from tests.strategies import any_float, anything, integers_in
 from tests.study.drawing import domains, seeds, shares, spaces, steppeds, values_of
 
 # --- reading ------------------------------------------------------------------------------
@@ -320,6 +320,9 @@ def test_a_number_holds_no_truth_no_word_and_nothing_that_is_not_finite(
         (Integer(1, 3), 2.5, False),
         (Integer(1, 3), True, False),
         (Integer(1, 3), 4, False),
+        (Integer(1, 3), 2.0, False),
+        (Stepped(0, 10, 5), 5.0, False),
+        (Stepped(0.0, 10.0, 5.0), 5, True),
         (Float(0.0, 1.0), 1, True),
         (Float(0.0, 1.0), "1", False),
         (Categorical((1, "a")), 1, True),
@@ -351,6 +354,18 @@ def test_what_is_drawn_lies_inside_and_is_of_its_kind(domain: Domain, seed: int)
         if isinstance(domain, Integer):
             assert type(value) is int
     assert draw(domain, Random(seed)) == draw(domain, Random(seed))
+
+
+@given(integers_in() | steppeds(), st.data())
+@settings(deadline=None, max_examples=100)
+def test_a_whole_number_that_was_written_as_a_real_one_is_none(
+    domain: Integer | Stepped, data: st.DataObject
+) -> None:
+    value = data.draw(values_of(domain))
+    is_whole = isinstance(domain, Integer) or domain.is_whole
+    assert holds(domain, value)
+    assert holds(domain, float(value)) == (not is_whole)
+    assert not holds(domain, bool(value))
 
 
 def rank(domain: Domain, value: Scalar) -> float:
