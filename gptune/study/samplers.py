@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
+from gptune.configs import nearest
+from gptune.configs.reading import shown
 from gptune.errors import StudyError
 from gptune.records import Categorical, Integer, Scalar
 from gptune.study.domains import Domain, Domains, Fixed, Stepped, at_share, draw, inner, to_inner
@@ -106,7 +108,11 @@ class GridSampler:
     Args:
         grid: Name -> values; by default every choice, every whole number or step, and ten values
             of a real parameter, evenly on its scale.
-        resolution: Values of a real parameter [values].
+        resolution: Values of a real parameter, at most a million [values].
+
+    Raises:
+        StudyError: If the grid is no mapping of names to lists of values, or the resolution no
+            such number.
     """
 
     def __init__(
@@ -115,16 +121,21 @@ class GridSampler:
         *,
         resolution: int = RESOLUTION,
     ) -> None:
-        if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 1:
-            raise StudyError(f"resolution: must be a whole number >= 1, got {resolution!r}")
-        self._grid = None if grid is None else {name: tuple(v) for name, v in grid.items()}
+        whole = isinstance(resolution, int) and not isinstance(resolution, bool)
+        if not whole or not 1 <= resolution <= LARGEST_GRID:
+            raise StudyError(
+                f"resolution: must be a whole number >= 1 and at most {LARGEST_GRID}, got "
+                f"{shown(resolution)}"
+            )
+        self._grid = {} if grid is None else _read_grid(grid)
         self._resolution = resolution
 
     def points(self, space: Domains, allowed: Allowed) -> Iterator[dict[str, Scalar]]:
         """Go through the points that meet the constraints.
 
         Raises:
-            StudyError: If there are too many, or a value lies outside of its domain.
+            StudyError: If there are too many, the space has no parameter of a name that the grid
+                has, or a value lies outside of its domain.
         """
         sides = self.sides(space)
         for values in itertools.product(*sides.values()):
@@ -138,6 +149,11 @@ class GridSampler:
         Raises:
             StudyError: As `points` does.
         """
+        for name in self._grid:
+            if name not in space:
+                raise StudyError(
+                    f"grid: {name}: is none of the space's parameters; {nearest(name, space)}"
+                )
         size = math.prod(self._count(name, domain) for name, domain in space.items())
         if size > LARGEST_GRID:
             raise StudyError(
@@ -150,7 +166,7 @@ class GridSampler:
         """Give the first point that no trial has or had.
 
         Raises:
-            StudyError: If the grid is spent.
+            StudyError: If the grid is spent, or as `points` does.
         """
         if not view.space:
             raise StudyError("grid: needs the space up front; pass space= to Study")
@@ -161,17 +177,16 @@ class GridSampler:
         raise GridSpent
 
     def _side(self, name: str, domain: Domain) -> Sequence[Scalar]:
-        given = None if self._grid is None else self._grid.get(name)
-        if given is not None:
-            for value in given:
+        if name in self._grid:
+            for value in self._grid[name]:
                 if to_inner(domain, value) is None:
-                    raise StudyError(f"grid: {name}: {value!r} does not lie in {domain!r}")
-            return given
+                    raise StudyError(f"grid: {name}: {shown(value)} does not lie in {domain!r}")
+            return self._grid[name]
         return every(domain, self._resolution)
 
     def _count(self, name: str, domain: Domain) -> int:
         """Count the values of a parameter, without listing what may be endless."""
-        if self._grid is not None and name in self._grid:
+        if name in self._grid:
             return len(self._grid[name])
         match domain:
             case Stepped():
@@ -180,6 +195,18 @@ class GridSampler:
                 return high - low + 1
             case _:
                 return len(every(domain, self._resolution))
+
+
+def _read_grid(grid: object) -> dict[str, tuple[Scalar, ...]]:
+    """Read the values that a grid is given: a string is a sequence too, and never meant as one."""
+    if not isinstance(grid, Mapping) or not all(isinstance(n, str) and n for n in grid):
+        raise StudyError(f"grid: must be a mapping of names to lists, got {shown(grid)}")
+    for name, values in grid.items():
+        if not isinstance(values, list | tuple | range) or not values:
+            raise StudyError(
+                f"grid: {name}: must be a list of at least one value, got {shown(values)}"
+            )
+    return {name: tuple(values) for name, values in grid.items()}
 
 
 class GridSpent(StudyError):

@@ -284,6 +284,14 @@ def test_a_grid_of_a_million_points_is_just_not_too_large() -> None:
         GridSampler().sides({"n": Integer(0, LARGEST_GRID)})
 
 
+def test_a_resolution_has_a_limit() -> None:
+    with pytest.raises(StudyError, match=r"resolution: must be .* at most 1000000, got 1000001"):
+        GridSampler(resolution=LARGEST_GRID + 1)
+    with pytest.raises(StudyError, match="resolution: must be a whole number"):
+        GridSampler(resolution=10**5000)
+    assert len(GridSampler(resolution=LARGEST_GRID).sides({"n": Integer(1, 4, log=True)})) == 1
+
+
 @pytest.mark.parametrize("resolution", [0, -1, 1.5, True, "10", None])
 def test_a_resolution_is_a_count(resolution: Any) -> None:
     with pytest.raises(StudyError, match="resolution: must be a whole number >= 1"):
@@ -301,6 +309,38 @@ def test_a_value_outside_of_its_domain_is_refused_by_name(name: str, value: Scal
     }
     with pytest.raises(StudyError, match=f"^grid: {name}: .* does not lie in"):
         GridSampler({name: [value]}).suggest(view_of(space))
+
+
+def test_a_grid_of_a_parameter_that_the_space_does_not_have_is_refused_by_name() -> None:
+    space: dict[str, Domain] = {"rate": Float(0.0, 1.0), "n": Integer(1, 3)}
+    for name, advice in [("rte", "did you mean 'rate'"), ("zzz", "valid: n, rate")]:
+        sampler = GridSampler({"n": [1], name: [0.5]})
+        with pytest.raises(StudyError, match=f"^grid: {name}: is none of the space's.*{advice}"):
+            sampler.suggest(view_of(space))
+        with pytest.raises(StudyError, match=f"^grid: {name}: is none of the space's"):
+            list(sampler.points(space, lambda params: True))
+
+
+@pytest.mark.parametrize("values", [[], (), "ab", b"ab", "", 3, None, {"a", "b"}, {"a": 1}, 0.5])
+def test_the_values_of_a_grid_are_lists_of_at_least_one(values: Any) -> None:
+    with pytest.raises(StudyError, match=r"^grid: c: must be a list of at least one value, got"):
+        GridSampler({"x": [0.5], "c": values})
+
+
+@pytest.mark.parametrize("grid", [[("x", [1])], "x", 3, {1: [2]}, {"": [2]}])
+def test_a_grid_is_a_mapping_of_names(grid: Any) -> None:
+    with pytest.raises(StudyError, match=r"^grid: must be a mapping of names to lists, got"):
+        GridSampler(grid)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9))
+@settings(deadline=None, max_examples=30)
+def test_a_grid_may_be_any_sequence(values: list[int]) -> None:
+    space: dict[str, Domain] = {"n": Integer(1, 9)}
+    for given_ in (values, tuple(values)):
+        assert list(GridSampler({"n": given_}).sides(space)["n"]) == values
+    side = range(2, 5)
+    assert list(GridSampler({"n": side}).sides(space)["n"]) == [2, 3, 4]
 
 
 def test_a_grid_needs_a_space() -> None:
