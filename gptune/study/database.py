@@ -1,5 +1,6 @@
 """The file of studies: what names it, how it is opened, and what SQLite's complaints mean."""
 
+import contextlib
 import sqlite3
 import time
 from pathlib import Path
@@ -50,15 +51,19 @@ def read_url(url: str | Path) -> Path | None:
 def open_file(path: Path | None, *, writes: bool) -> sqlite3.Connection:
     """Open a file of studies; a new one is made, and one that is damaged is moved aside.
 
+    A file that is refused is closed again.
+
     Raises:
         StorageError: If it is damaged, none of gptune's, or of a newer version.
         sqlite3.Error: Whatever else SQLite says.
     """
-    db = connect(path, writes=writes)
     try:
-        _prepare(db, path, writes=writes)
+        with contextlib.ExitStack() as stack:
+            db = connect(path, writes=writes)
+            stack.callback(db.close)
+            _prepare(db, path, writes=writes)
+            stack.pop_all()
     except sqlite3.DatabaseError as error:
-        db.close()
         if path is None or not writes or not is_damaged(error):
             raise
         aside = quarantine(path)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptune.errors import StorageError
+from gptune.foreign import foreign_call
 from gptune.study.database import (
     ADVICE,
     HEADER,
@@ -21,6 +22,7 @@ from gptune.study.database import (
     read_url,
     write_ahead,
 )
+from gptune.study.schema import SCHEMA
 from gptune.study.storage import Storage
 
 # --- what names it ------------------------------------------------------------------------
@@ -180,6 +182,33 @@ def test_another_programs_database_is_left_as_it_is(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("cats",)]
     assert len(path.read_bytes()) == len(before)
+
+
+@pytest.mark.parametrize("writes", [True, False])
+@pytest.mark.parametrize(
+    "content",
+    ["CREATE TABLE cats (name)", f"PRAGMA user_version = {SCHEMA + 1}", "PRAGMA user_version = 0"],
+    ids=["another program's", "a newer version", "none"],
+)
+def test_a_file_that_is_refused_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, writes: bool
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "s.db")) as db:
+        db.execute(content)
+    opened: list[sqlite3.Connection] = []
+
+    def watched(path: Path | None, *, writes: bool) -> sqlite3.Connection:
+        opened.append(connect(path, writes=writes))
+        return opened[-1]
+
+    monkeypatch.setattr("gptune.study.database.connect", watched)
+    refused = foreign_call(lambda: open_file(tmp_path / "s.db", writes=writes))
+    if refused.value is not None:  # an empty file may become one
+        refused.value.close()
+    assert (refused.error is None) == (content.endswith("= 0") and writes)
+    assert refused.error is None or isinstance(refused.error, StorageError)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
 
 
 def test_a_file_that_cannot_be_read_says_so(
