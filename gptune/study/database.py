@@ -1,6 +1,7 @@
 """The file of studies: what names it, how it is opened, and what SQLite's complaints mean."""
 
 import contextlib
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from gptune.errors import StorageError
 from gptune.study.schema import SCHEMA, TABLES
 
 MEMORY, PREFIX = ":memory:", "sqlite:///"
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C: is a drive
 PATIENCE = 60.0  # how long one waits for another's transaction [s]
 HEADER = b"SQLite format 3\0"
 HELD = f"another process has held it for {PATIENCE:g} s; end that, or choose another file"
@@ -27,13 +29,18 @@ def read_url(url: str | Path) -> Path | None:
     """Give the path that a storage names; ``None`` for one in memory.
 
     Raises:
-        StorageError: If it names something else than a file.
+        StorageError: If it names something else than a file, or is a path made of a URL.
 
     Example:
         >>> read_url("sqlite:///study.db"), read_url(":memory:")
         (PosixPath('study.db'), None)
     """
     text = str(url)
+    if isinstance(url, Path) and url.parts[:1] != url.parts and SCHEME.fullmatch(url.parts[0]):
+        raise StorageError(
+            f"storage: a path cannot hold a URL, for it merges the slashes, got {text!r}; pass the "
+            "URL as text, or the absolute path of a file that lies there"
+        )
     if text in {MEMORY, PREFIX + MEMORY}:
         return None
     if text.startswith(PREFIX):

@@ -61,6 +61,15 @@ def test_what_names_no_file_is_refused(url: str) -> None:
         read_url(url)
 
 
+@pytest.mark.parametrize("url", ["sqlite:///s.db", "sqlite:////tmp/s.db", "postgresql://h/db"])
+def test_a_path_that_was_made_of_an_url_is_refused(url: str, tmp_path: Path) -> None:
+    """A path has merged the slashes, so that nobody can say any more what was meant."""
+    with pytest.raises(StorageError, match=r"^storage: .*pass the URL as text") as error:
+        Storage(Path(url))
+    assert repr(str(Path(url))) in str(error.value)
+    assert read_url(tmp_path / "sqlite:" / "s.db") == tmp_path / "sqlite:" / "s.db"
+
+
 @given(st.text(min_size=1, max_size=20))
 @settings(deadline=None, max_examples=150)
 def test_a_path_and_its_url_are_one(text: str) -> None:
