@@ -70,5 +70,9 @@ class StorageError(StudyError):
     """The file that studies are kept in cannot be opened, read or written, or is not gptune's."""
 
 
+class WorkerLostError(StudyError):
+    """What an executor's future raises whose worker died: the trial is begun again, once."""
+
+
 class TrialPruned(Exception):
     """Raise it in an objective to end a trial that is not worth going on with; no error."""

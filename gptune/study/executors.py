@@ -8,12 +8,12 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gptune.errors import StudyError
+from gptune.errors import StudyError, WorkerLostError
 from gptune.study.objective import Outcome, evaluate
 from gptune.study.ticket import Ticket
 from gptune.study.trial import Trial
 
-LOST = (BrokenProcessPool,)  # what a future raises whose worker died
+LOST = (BrokenProcessPool, WorkerLostError)  # what a future raises whose worker died
 
 
 class Executor(Protocol):

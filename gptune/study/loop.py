@@ -159,8 +159,8 @@ class Loop:
         until = ALL_COMPLETED if self._executor.synchronous else FIRST_COMPLETED
         done, _ = wait(self._running, return_when=until)
         for future in sorted(done, key=lambda one: self._running[one].number):
-            trial = self._running.pop(future)
-            record = self._finish(trial, future)
+            record = self._finish(self._running[future], future)
+            del self._running[future]  # only now: an interrupt in between takes the trial back
             if record is not None:
                 best = self._study.best
                 is_best = best is not None and best.number == record.number
