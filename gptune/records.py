@@ -26,7 +26,7 @@ class Float(msgspec.Struct, frozen=True, tag="float"):
         log: Search on a logarithmic scale; ``low`` must then be positive.
 
     Raises:
-        SpaceError: If a bound is not finite, bounds are reversed, or ``log`` meets ``low <= 0``.
+        SpaceError: If bounds are not finite, too large or reversed, or ``log`` meets ``low <= 0``.
 
     Example:
         >>> Float(1e-4, 1e-1, log=True)
@@ -53,12 +53,7 @@ class Integer(msgspec.Struct, frozen=True, tag="integer"):
     log: bool = False
 
     def __post_init__(self) -> None:
-        check_range(self.low, self.high, log=self.log)
-        for name, bound in (("low", self.low), ("high", self.high)):
-            if not isinstance(bound, int):
-                raise SpaceError(
-                    f"{name} must be a whole number, got {bound!r}; use Float for real ones"
-                )
+        check_range(self.low, self.high, log=self.log, whole=True)
 
 
 class Categorical(msgspec.Struct, frozen=True, tag="categorical"):
@@ -103,8 +98,8 @@ class Tuple(msgspec.Struct, frozen=True, tag="tuple"):
             raise SpaceError("parts must name at least one parameter, got none")
 
 
-def check_range(low: float, high: float, *, log: bool) -> None:
-    """Check the bounds of a numeric parameter.
+def check_range(low: float, high: float, *, log: bool, whole: bool = False) -> None:
+    """Check the bounds of a numeric parameter; ``whole`` if it is one of whole numbers.
 
     Raises:
         SpaceError: Naming the field, the rule, what was given and what to do.
@@ -112,8 +107,15 @@ def check_range(low: float, high: float, *, log: bool) -> None:
     for name, bound in (("low", low), ("high", high)):
         if isinstance(bound, bool) or not isinstance(bound, int | float):
             raise SpaceError(f"{name} must be a number, got {bound!r}")
+        if isinstance(bound, int) and abs(bound) >= 2**63:  # its digits may be too many to write
+            raise SpaceError(
+                f"{name} must be at most 2**63 - 1 in size, as SQLite and msgpack keep it, got a "
+                f"whole number of {bound.bit_length()} bits; write a real one as 1e20, not 10**20"
+            )
         if not math.isfinite(bound):
             raise SpaceError(f"{name} must be finite, got {bound!r}; give the widest useful value")
+        if whole and not isinstance(bound, int):
+            raise SpaceError(f"{name} must be a whole number, got {bound!r}; use Float for others")
     if not low < high:
         raise SpaceError(
             f"low must be below high, got low={low!r}, high={high!r}; "
@@ -366,17 +368,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         metric = "-" if self.metric is None else f"{self.metric:.4g}"
         parts = [f"decision {self.number:>3}  step {self.step:>6}  {metric:>8}"]
-        parts.append(f"{self.verdict.value:<9}")
-        parts.extend(show_change(change) for change in self.changes)
+        parts += [f"{self.verdict.value:<9}", *map(show_change, self.changes)]
         if self.probability is not None:
             parts.append(f"P(gain) {self.probability:.2f}")
         if self.reasons:
             parts.append("(" + ", ".join(r.value.replace("_", " ") for r in self.reasons) + ")")
         parts.extend(f"then {show_change(change)}" for change in self.opened)
-        if self.source is not None:
-            parts.append(f"[{self.source}]")
-        if self.restored:
-            parts.append("put back")
+        parts += [f"[{self.source}]"] if self.source is not None else []
+        parts += ["put back"] if self.restored else []
         return "  ".join(parts)
 
 

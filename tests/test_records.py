@@ -67,6 +67,19 @@ def test_an_impossible_range_is_refused_with_the_rule_and_what_was_given(
         Float(low, high, log=log)
 
 
+@pytest.mark.parametrize("kind", [Float, Integer])
+@pytest.mark.parametrize("bound", [2**63, 2**64, 10**400, 10**5000], ids=range(4))
+def test_a_whole_number_that_no_file_keeps_is_no_bound(kind: Any, bound: int) -> None:
+    rule = r"must be at most 2\*\*63 - 1 in size, .*got a whole number of \d+ bits; .*1e20"
+    with pytest.raises(SpaceError, match=f"^high {rule}"):
+        kind(0, bound)
+    with pytest.raises(SpaceError, match=f"^low {rule}"):
+        kind(-bound, 0)
+    made = kind(-(2**63) + 1, 2**63 - 1)
+    back = msgspec.json.decode(msgspec.json.encode(made), type=kind)
+    assert (back.low, back.high) == (type(back.low)(made.low), type(back.high)(made.high))
+
+
 @pytest.mark.parametrize(("low", "high"), [(1.0, 3), (1, 3.0), (1.5, 2.5)])
 def test_a_whole_number_parameter_needs_whole_bounds(low: Any, high: Any) -> None:
     with pytest.raises(SpaceError, match=r"whole number.*use Float"):

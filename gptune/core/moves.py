@@ -65,7 +65,8 @@ def moves(space: SearchSpace, request: Request, place: Tensor) -> dict[str, Scal
         if name in request.free and not torch.equal(place[part], center[part]):
             move = found[name]
             if name in request.limits:  # exp(log(x)) may end one rounding error outside
-                move = within(space, request, name, float(move))
+                assert isinstance(move, int | float)
+                move = within(space, request, name, move)
             changed[name] = move
     stay = request.free[0]
     return changed or {stay: request.point[stay]}
@@ -84,8 +85,10 @@ def prior_centers(space: SearchSpace, request: Request) -> dict[str, Scalar] | N
 
 
 def within(space: SearchSpace, request: Request, name: str, move: float) -> float:
-    """Move a number inside its limits; whole numbers stay whole."""
+    """Move a number inside its limits; whole numbers stay whole, and inside their range."""
     low, high = request.limits[name]
-    if isinstance(space.parameters[name], Integer):
-        return min(math.floor(high), max(math.ceil(low), round(move)))
-    return min(high, max(low, move))
+    parameter = space.parameters[name]
+    if isinstance(parameter, Integer):  # the float of its end may lie beyond it
+        most, least = min(parameter.high, math.floor(high)), max(parameter.low, math.ceil(low))
+        return min(most, max(least, round(move)))
+    return min(float(high), max(float(low), move))

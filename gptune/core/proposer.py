@@ -363,7 +363,7 @@ def whole(space: SearchSpace, number: int, pending: tuple[dict[str, Scalar], ...
     return Request(
         number=number,
         point=space.decode(middle),
-        limits={name: (float(p.low), float(p.high)) for name, p in numeric.items()},
+        limits={name: (p.low, p.high) for name, p in numeric.items()},
         free=tuple(space.parameters),
         joint=True,
         pending=pending,

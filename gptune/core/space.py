@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor
 from gptune.errors import SpaceError
 from gptune.records import Categorical, Float, Integer, Parameter, Point, Scalar
 
-__all__ = ["Categorical", "Float", "Integer", "SearchSpace", "cube"]
+__all__ = ["Categorical", "Float", "Integer", "SearchSpace", "cube", "whole_at"]
+
+LARGE = 2**40  # of whole numbers beyond, floats lose the last digits on the way to the cube
 
 
 def cube(values: object) -> Tensor:
@@ -82,7 +85,7 @@ class SearchSpace:
         parameter = self.parameters[name]
         if isinstance(parameter, Categorical):
             raise SpaceError(f"parameter {name!r}: a choice has no single coordinate")
-        inside = min(float(parameter.high), max(float(parameter.low), value))
+        inside = min(parameter.high, max(parameter.low, value))
         return _encode(name, parameter, inside)[0]
 
     def decode(self, x: Tensor) -> dict[str, Scalar]:
@@ -97,10 +100,8 @@ class SearchSpace:
         snapped = x.clone()
         for name, parameter, part in self.columns():
             if isinstance(parameter, Integer):
-                whole, which = torch.unique(
-                    _whole(parameter, x[:, part.start]), return_inverse=True
-                )
-                places = [_encode(name, parameter, int(value))[0] for value in whole.tolist()]
+                whole, which = _whole(parameter, x[:, part.start])
+                places = [_encode(name, parameter, value)[0] for value in whole]
                 snapped[:, part.start] = cube(places)[which]
             elif isinstance(parameter, Categorical):
                 chosen = x[:, part].argmax(-1)
@@ -175,11 +176,50 @@ def _others(parameter: Integer | Categorical, value: Scalar) -> list[Scalar]:
     return [n for n in sorted(near) if parameter.low <= n <= parameter.high]
 
 
-def _whole(parameter: Integer, x: Tensor) -> Tensor:
-    """The whole number of each coordinate, as `decode` has it, shape ``(m,)``."""
+def _whole(parameter: Integer, x: Tensor) -> tuple[list[int], Tensor]:
+    """The whole numbers as `decode` has them, and which one each coordinate has, shape ``(m,)``."""
+    if _is_large(parameter):
+        each, which = torch.unique(x.clamp(0.0, 1.0), return_inverse=True)
+        return [whole_at(parameter, share) for share in each.tolist()], which
     low, high = _ends(parameter)
     value = low * (1.0 - x) + high * x
-    return (value.exp() if parameter.log else value).round().clamp(parameter.low, parameter.high)
+    value = (value.exp() if parameter.log else value).round().clamp(parameter.low, parameter.high)
+    each, which = torch.unique(value, return_inverse=True)
+    return [int(one) for one in each.tolist()], which
+
+
+def whole_at(parameter: Integer, share: float) -> int:
+    """Give the whole number a share of the way through a range, exactly: for those beyond floats.
+
+    Args:
+        parameter: The range; all of its numbers have the same room, also those at its ends.
+        share: How far, on the scale that is searched, in ``[0, 1]``.
+
+    Example:
+        >>> whole_at(Integer(2**60, 2**60 + 7), 1.0) - 2**60
+        7
+    """
+    if share >= _share_of(parameter, parameter.high):
+        return parameter.high  # on a log scale rounding errors are many whole numbers wide
+    begin, width = Fraction(2 * parameter.low - 1, 2), _count(parameter)
+    if parameter.log:
+        ahead = Fraction(float(begin) * math.expm1(share * math.log1p(width / begin)))
+    else:
+        ahead = width * Fraction(share)
+    return min(parameter.high, max(parameter.low, round(begin + ahead)))
+
+
+def _share_of(parameter: Integer, value: float) -> float:
+    """Give how far through a range a number lies, exactly: what `whole_at` turns back."""
+    begin, width = Fraction(2 * parameter.low - 1, 2), _count(parameter)
+    ahead = Fraction(value) - begin
+    if parameter.log:
+        return min(1.0, math.log1p(ahead / begin) / math.log1p(width / begin))
+    return float(ahead / width)
+
+
+def _is_large(parameter: Float | Integer) -> bool:
+    return isinstance(parameter, Integer) and max(-parameter.low, parameter.high) > LARGE
 
 
 def _width(parameter: Parameter) -> int:
@@ -205,6 +245,8 @@ def _encode(name: str, parameter: Parameter, value: Scalar) -> list[float]:
             f"parameter {name!r}: must be a number in [{parameter.low}, {parameter.high}], "
             f"got {value!r}"
         )
+    if isinstance(parameter, Integer) and _is_large(parameter):
+        return [_share_of(parameter, value)]  # type: ignore[arg-type]
     low, high = _ends(parameter)
     here = math.log(float(value)) if parameter.log else float(value)
     # The width of a range such as (-1e308, 1e308) is no finite number, but that of its half is.
@@ -216,6 +258,8 @@ def _encode(name: str, parameter: Parameter, value: Scalar) -> list[float]:
 def _decode(parameter: Parameter, x: list[float]) -> Scalar:
     if isinstance(parameter, Categorical):
         return parameter.choices[max(range(len(x)), key=x.__getitem__)]
+    if isinstance(parameter, Integer) and _is_large(parameter):
+        return whole_at(parameter, x[0])
     low, high = _ends(parameter)
     value = low * (1.0 - x[0]) + high * x[0]
     value = math.exp(value) if parameter.log else value

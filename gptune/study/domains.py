@@ -13,11 +13,12 @@ from typing import Any, TypeGuard
 import msgspec
 
 from gptune.configs import nearest
-from gptune.configs.reading import shown
+from gptune.configs.reading import BIGGEST, shown
 from gptune.errors import SpaceError
 from gptune.records import Categorical, Float, Integer, Parameter, Scalar, check_range
 
 MOST_STEPS = 2**53  # beyond, floats skip some
+FEW = 2**40  # up to here floats tell whole numbers apart also after some sums
 
 
 class Stepped(msgspec.Struct, frozen=True, tag="stepped"):
@@ -127,7 +128,12 @@ def choice_domain(choices: Any) -> Domain:
                 "give names, and look the objects up by them"
             )
         if isinstance(choice, float) and not math.isfinite(choice):
-            raise SpaceError(f"choices must be finite, got {choice!r}")
+            raise SpaceError(f"choices must be finite, got {choice!r}; leave it out")
+        if isinstance(choice, int) and abs(choice) >= BIGGEST:
+            raise SpaceError(
+                "choices must be at most 2**63 - 1 in size, got a whole number of "
+                f"{choice.bit_length()} bits; give it as text"
+            )
     return Fixed(choices[0]) if len(choices) == 1 else Categorical(tuple(choices))
 
 
@@ -261,6 +267,10 @@ def at_share(domain: Domain, share: float) -> Scalar:
 
 def _number_at(domain: Float | Integer, share: float) -> Scalar:
     """Do so for a number; whole ones have half a unit more at each end, so all are as likely."""
+    if isinstance(domain, Integer) and max(-domain.low, domain.high) > FEW:
+        from gptune.core.space import whole_at
+
+        return whole_at(domain, share)
     margin = 0.5 if isinstance(domain, Integer) else 0.0
     low, high = domain.low - margin, domain.high + margin
     if domain.log:
@@ -275,7 +285,7 @@ def _number_at(domain: Float | Integer, share: float) -> Scalar:
 def _is_number(value: object, *, whole: bool = False) -> TypeGuard[int | float]:
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         return False
-    return math.isfinite(value)
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < BIGGEST
 
 
 def _exact(value: float) -> Decimal:

@@ -186,6 +186,30 @@ def test_what_is_looked_at_is_what_is_moved_to() -> None:
         assert moves(space, made, place) == space.decode(place)
 
 
+@pytest.mark.parametrize(
+    "parameter",
+    [Integer(0, 2**63 - 1), Integer(2**60, 2**60 + 7), Integer(1, 2**63 - 1, log=True)],
+)
+@pytest.mark.parametrize("kind", [int, float])
+def test_the_largest_whole_numbers_move_exactly_and_never_outside(
+    parameter: Integer, kind: type
+) -> None:
+    """Whatever the limits are: a float of the largest whole number is larger than it."""
+    space = SearchSpace({"n": parameter})
+    limits = {"n": (kind(parameter.low), kind(parameter.high))}
+    middle = space.decode(cube([0.5]))
+    made = Request(number=1, point=middle, limits=limits, free=("n",))
+    ((low, high),) = boxes(space, made, (cube([0.0]), cube([1.0])))
+    assert bool((low <= high).all())
+    for end in (parameter.low, parameter.high):
+        wanted = min(end, int(limits["n"][1]))  # the float of 2**60 + 7 is 2**60
+        assert moves(space, made, space.encode({"n": end})) == {"n": wanted}
+        assert within(space, made, "n", end) == wanted
+        assert within(space, made, "n", float(end)) in range(parameter.low, parameter.high + 1)
+    assert type(within(space, made, "n", 1e300)) is int
+    assert within(space, made, "n", 1e300) == min(parameter.high, int(limits["n"][1]))
+
+
 def test_an_upward_knob_starts_where_it_is() -> None:
     box = boxes(SPACE, request(free=("x",)), EVERYWHERE, upward=("x",))[0]
     assert box[0][0] == SPACE.encode(HERE)[0]

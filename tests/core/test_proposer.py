@@ -905,6 +905,24 @@ def test_many_observations_are_proposed_from_and_remembered_within_the_limit() -
     assert float((place - 0.3).norm()) < 0.05
 
 
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        Integer(0, 2**63 - 1),
+        Integer(-(2**63) + 1, 2**63 - 1),
+        Integer(2**60, 2**60 + 7),
+        Integer(1, 2**63 - 1, log=True),
+    ],
+)
+def test_the_largest_whole_numbers_are_searched_to_their_ends(parameter: Integer) -> None:
+    proposer = study_of(SearchSpace({"n": parameter}), replace(STUDY, startup_trials=3))
+    width = parameter.high - parameter.low
+    points = run_trials(proposer, 9, lambda p: (p["n"] - parameter.low) / width)
+    assert all(type(point["n"]) is int for point in points)
+    assert all(parameter.low <= point["n"] <= parameter.high for point in points)
+    assert max(point["n"] for point in points) == parameter.high
+
+
 # --- constraints ----------------------------------------------------------------------------
 
 MIXED = SearchSpace(

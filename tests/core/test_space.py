@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gptune.core.space import SearchSpace, cube
+from gptune.core.space import SearchSpace, cube, whole_at
 from gptune.errors import SpaceError
 from gptune.records import Categorical, Float, Integer, Parameter, Scalar
 from tests.strategies import (
@@ -249,6 +249,80 @@ def test_both_ends_of_the_widest_and_the_narrowest_range_come_back(
         back = space.decode(space.encode({"p": end}))["p"]
         assert isinstance(back, int | float)
         assert abs(back - end) <= abs(end) * 1e-12
+
+
+@st.composite
+def huge_integers(draw: st.DrawFn, widest: int = 2**64) -> Integer:
+    """Draw a range of whole numbers that floats do not tell apart."""
+    log = draw(st.booleans())
+    low = draw(st.integers(1 if log else -(2**63) + 1, 2**63 - 2))
+    high = draw(st.integers(low + 1, min(2**63 - 1, low + widest)))
+    return Integer(low, high, log=log)
+
+
+@given(huge_integers(), st.floats(-1, 2))
+@settings(deadline=None, max_examples=200)
+@example(Integer(0, 2**63 - 1), 1.0)
+@example(Integer(-(2**63) + 1, 2**63 - 1), 0.0)
+@example(Integer(1, 2**63 - 1, log=True), 1.0)
+@example(Integer(2**60, 2**60 + 7), 0.5)
+@example(Integer(2**63 - 2, 2**63 - 1, log=True), 0.7)
+def test_the_largest_whole_numbers_stay_whole_inside_and_at_their_ends(
+    parameter: Integer, x: float
+) -> None:
+    space = SearchSpace({"n": parameter})
+    value = space.decode(cube([x]))["n"]
+    assert type(value) is int
+    assert parameter.low <= value <= parameter.high
+    for end in (parameter.low, parameter.high):
+        place = space.encode({"n": end})
+        assert space.decode(place) == {"n": end}
+        assert space.place("n", end) == float(place)
+        assert 0.0 <= space.place("n", float(end)) <= 1.0
+        assert space.decode(space.snap(place.unsqueeze(0))[0]) == {"n": end}
+    assert space.decode(cube([0.0])) == {"n": parameter.low}
+    assert space.decode(cube([1.0])) == {"n": parameter.high}
+
+
+@given(huge_integers(2**40), st.data())
+@settings(deadline=None, max_examples=150)
+def test_whole_numbers_that_are_large_but_few_come_back_one_by_one(
+    parameter: Integer, data: st.DataObject
+) -> None:
+    if parameter.log and parameter.high > 2 * parameter.low:
+        parameter = Integer(parameter.low, parameter.high)
+    space = SearchSpace({"n": parameter})
+    some = data.draw(st.lists(st.integers(parameter.low, parameter.high), min_size=1, max_size=5))
+    places = torch.stack([space.encode({"n": value}) for value in some])
+    assert [space.decode(place)["n"] for place in places] == some
+    assert torch.equal(space.snap(places), places)
+    order = [value for _, value in sorted(zip(places.squeeze(-1).tolist(), some, strict=True))]
+    assert order == sorted(some)
+
+
+@given(huge_integers(), st.lists(st.floats(0, 1), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=150)
+def test_snapping_the_largest_whole_numbers_is_what_decoding_says(
+    parameter: Integer, places: list[float]
+) -> None:
+    space = SearchSpace({"n": parameter})
+    x = cube(places).unsqueeze(-1)
+    snapped = space.snap(x)
+    for row, place in zip(x, snapped, strict=True):
+        assert torch.equal(place, space.encode(space.decode(row)))
+    if not parameter.log:
+        assert torch.equal(space.snap(snapped), snapped)
+
+
+@given(st.integers(-(2**39), 2**39), st.integers(1, 2**39), st.floats(0, 1), st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_both_ways_to_count_whole_numbers_agree_where_floats_suffice(
+    low: int, more: int, share: float, log: bool
+) -> None:
+    parameter = Integer(low, low + more, log=log and low > 0)
+    mine, other = whole_at(parameter, share), SearchSpace({"n": parameter}).decode(cube([share]))
+    assert type(mine) is int
+    assert abs(mine - int(other["n"])) <= (1 + 1e-12 * abs(mine) if parameter.log else 1)
 
 
 @given(spaces(), st.data())

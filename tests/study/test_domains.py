@@ -375,6 +375,39 @@ def rank(domain: Domain, value: Scalar) -> float:
     return 0.0 if isinstance(domain, Fixed) else float(value)
 
 
+@pytest.mark.parametrize("low", [0, 2**60, -(2**63) + 1, 2**63 - 1 - 7])
+@pytest.mark.parametrize("log", [True, False])
+def test_large_whole_numbers_share_evenly_to_their_ends(low: int, log: bool) -> None:
+    domain = Integer(low, low + 7, log=log and low > 0)
+    found = [at_share(domain, (number + 0.5) / 800) for number in range(800)]
+    assert sorted(set(found)) == list(range(low, low + 8))
+    assert [found.count(value) for value in sorted(set(found))] == [100] * 8
+    assert [at_share(domain, share) for share in (0.0, 1.0)] == [low, low + 7]
+
+
+@given(st.sampled_from([Integer(0, 2**63 - 1), Integer(1, 2**63 - 1, log=True)]), shares)
+@settings(deadline=None, max_examples=100)
+def test_the_widest_range_of_whole_numbers_holds_what_is_drawn(
+    domain: Integer, share: float
+) -> None:
+    assert holds(domain, at_share(domain, share))
+    assert at_share(domain, 0.0) == domain.low
+    assert at_share(domain, 1.0) == domain.high
+
+
+@pytest.mark.parametrize("size", [2**63, 10**400, 10**5000], ids=range(3))
+def test_a_whole_number_that_no_file_keeps_lies_nowhere(size: int) -> None:
+    for domain in (Integer(0, 2**63 - 1), Float(0.0, 1e308), Stepped(0.0, 1e308, 1e300)):
+        assert not holds(domain, size)
+        assert to_inner(domain, -size) is None
+
+
+def test_a_large_step_is_found_again() -> None:
+    domain = Stepped(2**60, 2**60 + 10**9, 1000)
+    for number in (0, 1, 333_333, domain.steps):
+        assert to_inner(domain, domain.at(number)) == number
+
+
 @given(domains, st.lists(shares, min_size=2, max_size=6))
 @settings(deadline=None, max_examples=300)
 def test_a_larger_share_lies_no_lower(domain: Domain, some: list[float]) -> None:

@@ -58,6 +58,16 @@ def test_kinds_are_kept() -> None:
         (lambda t: t.suggest_float("x", 0.0, float("inf")), "'x'.*high must be finite"),
         (lambda t: t.suggest_int("x", 0.5, 3), "'x'.*whole number"),
         (lambda t: t.suggest_int("x", 1, 9, step=0), "'x'.*step"),
+        (lambda t: t.suggest_int("x", 0, 10**400), r"'x': high must be at most 2\*\*63 - 1"),
+        (lambda t: t.suggest_int("x", -(10**400), 0), r"'x': low must be at most 2\*\*63 - 1"),
+        (lambda t: t.suggest_int("x", 10**400, 10**400), "'x': low must be at most"),
+        (lambda t: t.suggest_int("x", 1, 2**63, log=True), "'x': high must be at most"),
+        (lambda t: t.suggest_int("x", 0, 2**63, step=2**61), "'x': high must be at most"),
+        (lambda t: t.suggest_int("x", 0, 9, step=10**400), "'x': step must be positive and at"),
+        (lambda t: t.suggest_int("x", 0, 9, step=10**5000), "'x': step must be positive and at"),
+        (lambda t: t.suggest_float("x", 0, 10**400), "'x': high must be at most.*1e20"),
+        (lambda t: t.suggest_float("x", 10**400, 10**400), "'x': low must be at most"),
+        (lambda t: t.suggest_categorical("x", [1, 10**400]), "'x': choices must be at most"),
         (lambda t: t.suggest_categorical("x", "abc"), "'x'.*choices must be a list"),
         (lambda t: t.suggest_categorical("x", []), "'x'.*choices"),
         (lambda t: t.suggest_categorical("x", [None, 1]), "'x'.*plain values"),
@@ -69,6 +79,18 @@ def test_a_range_that_makes_no_sense_names_the_parameter(ask: Any, named: str) -
     with pytest.raises(SpaceError, match=named):
         ask(trial)
     assert trial.params == {}
+
+
+@given(st.sampled_from([(0, 2**63 - 1), (-(2**63) + 1, 2**63 - 1), (2**60, 2**60 + 7)]), st.data())
+def test_the_largest_whole_numbers_are_suggested_as_they_are(
+    ends: tuple[int, int], data: st.DataObject
+) -> None:
+    seed, log = data.draw(st.integers(0, 999)), ends[0] > 0 and data.draw(st.booleans())
+    study = Study("one", seed=seed, sampler=RandomSampler())
+    value = study.ask().suggest_int("n", *ends, log=log)
+    assert type(value) is int
+    assert ends[0] <= value <= ends[1]
+    assert study.trials[0].params == {"n": value}
 
 
 def test_a_trial_says_what_it_is() -> None:
