@@ -1,6 +1,8 @@
 """One of several processes that a framework trains one model with, as torchrun starts them.
 
-python tests/framework_ranks.py lightning|huggingface|loop|dying DIRECTORY
+python tests/framework_ranks.py lightning|huggingface|loop|dying DIRECTORY [pruned]
+
+With ``pruned`` rank 0 holds a trial of a study, which its pruner ends.
 """
 
 import json
@@ -19,10 +21,22 @@ from tests.adapters.framed import BATCH, EVERY, RECIPE, data, network
 PARTS = slice(0, 416), slice(416, 480)  # rows that are trained on, and that are held out
 
 
+def a_trial(directory: Path) -> Any:
+    """Give rank 0 a trial that is ended at its third report."""
+    from gptune import Study, ThresholdPruner
+    from gptune.study.samplers import RandomSampler
+
+    if sys.argv[3:] != ["pruned"] or os.environ["RANK"] != "0":
+        return None
+    pruner = ThresholdPruner(upper=-1.0, warmup_steps=3 * EVERY)
+    study = Study("one", storage=directory / "study.db", sampler=RandomSampler(), pruner=pruner)
+    return study.ask()
+
+
 def train_with_lightning(directory: Path) -> tuple[nn.Module, Any]:
     import lightning.pytorch as pl
 
-    from gptune.adapters.lightning import GptuneCallback
+    from gptune.adapters.lightning import GptuneCallback, PruningCallback
 
     class Module(pl.LightningModule):
         def __init__(self) -> None:
@@ -45,7 +59,7 @@ def train_with_lightning(directory: Path) -> tuple[nn.Module, Any]:
         accelerator="cpu",
         devices=2,
         strategy="ddp",
-        callbacks=[callback],
+        callbacks=[callback, PruningCallback(a_trial(directory))],
         val_check_interval=EVERY,
         check_val_every_n_epoch=None,
         logger=False,
@@ -75,7 +89,7 @@ class Model(nn.Module):
 def train_with_huggingface(directory: Path) -> tuple[nn.Module, Any]:
     from transformers import Trainer, TrainingArguments
 
-    from gptune.adapters.huggingface import GptuneCallback
+    from gptune.adapters.huggingface import GptuneCallback, PruningCallback
 
     x, y = data()
     every: Any = [{"x": one, "labels": label} for one, label in zip(x, y, strict=True)]
@@ -101,7 +115,7 @@ def train_with_huggingface(directory: Path) -> tuple[nn.Module, Any]:
         args=arguments,
         train_dataset=every[PARTS[0]],
         eval_dataset=every[PARTS[1]],
-        callbacks=[callback],
+        callbacks=[callback, PruningCallback(a_trial(directory))],
     )
     trainer.train()
     return model.net, callback.tuner
@@ -131,6 +145,7 @@ def train_with_loop(directory: Path, epochs: int = 2) -> tuple[nn.Module, Any]:
         resume=True,
         sinks=[Csv(directory / "rows.csv")],
         progress=True,
+        trial=a_trial(directory),
     )
     (directory / f"history-{rank}.json").write_text(json.dumps([one.step for one in done.history]))
     return net, done.tuner
@@ -161,5 +176,11 @@ def main(framework: str, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    from gptune import TrialPruned
+
+    try:
+        main(sys.argv[1], Path(sys.argv[2]))
+    except TrialPruned:
+        (Path(sys.argv[2]) / f"pruned-{os.environ['RANK']}").touch()
+        os._exit(0)  # what a framework leaves open after an exception is not the matter here
     torch.distributed.destroy_process_group()

@@ -8,19 +8,24 @@ model's is taken.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, distributed
 from torch.utils.hooks import RemovableHandle
 
 from gptune.adapters.accelerate import unwrap
 from gptune.adapters.life import Life, StopWhen, Training, logger
-from gptune.adapters.normal import normalise
+from gptune.adapters.normal import VALIDATION_LOSS, normalise
+from gptune.adapters.pruning import find, go_on
 from gptune.errors import StateError
 from gptune.foreign import foreign_call
+from gptune.online.collective import is_alone
 from gptune.online.tuner import Tuner
 from gptune.run_directory.file_system import Disk
+from gptune.study.trial import Trial
 
 try:
     from transformers.trainer_callback import TrainerCallback
@@ -179,6 +184,49 @@ class GptuneCallback(TrainerCallback):
                 "or remove the file to begin tuning anew"
             ) from error
         self._life.load(read if isinstance(read, dict) else {"version": None})
+
+
+class PruningCallback(TrainerCallback):
+    """Reports a trial of a study at each evaluation, and ends it if it is not worth going on.
+
+    In several processes rank 0 reports, and all end: `gptune.TrialPruned` leaves ``train()``.
+
+    Args:
+        trial: The trial; other ranks need none.
+        monitor: Name of the metric; ``val/loss`` is the Trainer's ``eval_loss``.
+
+    Example:
+        def objective(trial):
+            rate = trial.suggest_float("lr", 1e-5, 1e-3, log=True)
+            trainer = Trainer(
+                model, TrainingArguments("out", learning_rate=rate, eval_strategy="epoch"),
+                train_dataset=rows, eval_dataset=held_out, callbacks=[PruningCallback(trial)],
+            )
+            trainer.train()
+            return trainer.evaluate()["eval_loss"]
+    """
+
+    def __init__(self, trial: Trial | None, monitor: str = VALIDATION_LOSS) -> None:
+        self._trial, self._monitor = trial, monitor
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Report, while it trains: an evaluation after the end is no reason to end."""
+        if state.global_step < state.max_steps:
+
+            def measured() -> float:
+                return find(normalise(kwargs.get("metrics") or {}), self._monitor)
+
+            trial = self._trial if args.process_index == 0 else None
+            go_on(trial, measured, state.global_step, partial(_on_any, args))
+
+
+def _on_any(args: Any, mine: bool) -> bool:  # noqa: FBT001  a vote
+    """Say whether something holds on any of the Trainer's processes."""
+    if is_alone():
+        return mine
+    said = torch.tensor([float(mine)], device=args.device)
+    distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
+    return bool(said.item())
 
 
 class Losses:

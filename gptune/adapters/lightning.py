@@ -17,9 +17,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gptune.adapters.life import Life, StopWhen, Training
+from gptune.adapters.normal import VALIDATION_LOSS, normalise
+from gptune.adapters.pruning import find, go_on
 from gptune.foreign import foreign_call
 from gptune.online.tuner import Tuner
 from gptune.records import Decision
+from gptune.study.trial import Trial
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 MISSING = "gptune.adapters.lightning needs Lightning: pip install 'gptune-torch[lightning]'"
@@ -147,6 +150,45 @@ class GptuneCallback(Callback):
         shown, step = self._life.shown(decision), max(tuner.steps - 1, 0)  # Lightning's count
         for one in trainer.loggers:
             foreign_call(partial(one.log_metrics, shown, step=step))
+
+
+class PruningCallback(Callback):
+    """Reports a trial of a study after each validation, and ends it if it is not worth going on.
+
+    In several processes rank 0 reports, and all end: `gptune.TrialPruned` leaves ``trainer.fit``.
+
+    Args:
+        trial: The trial; other ranks need none.
+        monitor: Name of the metric; ``val/loss`` is also found under names such as ``val_loss``.
+
+    Example:
+        def objective(trial):
+            trainer = pl.Trainer(callbacks=[PruningCallback(trial)])
+            trainer.fit(Module(trial.suggest_float("lr", 1e-4, 1e-1, log=True)), loader, held_out)
+            return trainer.callback_metrics["val_loss"].item()
+    """
+
+    def __init__(self, trial: Trial | None, monitor: str = VALIDATION_LOSS) -> None:
+        super().__init__()
+        self._trial, self._monitor = trial, monitor
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Report; not in the sanity check, nor in a validation outside of training."""
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._report(trainer)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Report, where nothing is validated."""
+        if not trainer.enable_validation:
+            self._report(trainer)
+
+    def _report(self, trainer: Any) -> None:
+        def measured() -> float:
+            return find(normalise(trainer.callback_metrics), self._monitor)
+
+        any_of = partial(trainer.strategy.reduce_boolean_decision, all=False)
+        trial = self._trial if trainer.global_rank == 0 else None
+        go_on(trial, measured, trainer.global_step, any_of)
 
 
 def _training(trainer: Any, module: Any) -> Training:

@@ -2,29 +2,32 @@
 
 import contextlib
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.progress import Progress, TextColumn
+from rich.progress import Progress
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from gptune.actuators import TrainingState
+from gptune.adapters import processes
 from gptune.adapters.checkpoint_file import read_checkpoint, write_checkpoint
 from gptune.adapters.pairs import moved, pair, size
-from gptune.adapters.processes import bare, check_alike, gather_chance, set_own_chance
+from gptune.adapters.progress import progress_bar, show
+from gptune.adapters.pruning import go_on
 from gptune.adapters.sinks import Sink, check_sinks, numbers_of, write_all
 from gptune.errors import UsageError
 from gptune.online.collective import Ranks
 from gptune.online.gloo import find_ranks
 from gptune.online.tuner import Tuner
 from gptune.records import Decision
+from gptune.study.trial import Trial
 
 LossFn = Callable[[Any, Any], Tensor]
 Precision = Literal["bf16", "fp16"]
@@ -50,6 +53,10 @@ class Evaluation:
     train_loss: float
     val_loss: float | None
     seconds: float
+
+    def __str__(self) -> str:
+        value = "" if self.val_loss is None else f"  validation {self.val_loss:.4g}"
+        return f"epoch {self.epoch}  training {self.train_loss:.4g}{value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ class _Run:
     clip_norm: float | None
     sinks: tuple[Sink, ...]
     ranks: Ranks
+    trial: Trial | None
+    is_trial: bool  # on any rank
     history: list[Evaluation] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     epoch: int = 0  # epochs that are over
@@ -113,7 +122,7 @@ class _Run:
         However often it is called, training draws the same random numbers.
         """
         was_training, total, count = self.model.training, 0.0, 0
-        alone = bare(self.model)  # other processes may have fewer batches
+        alone = processes.bare(self.model)  # other processes may have fewer batches
         self.model.eval()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices):
@@ -126,13 +135,13 @@ class _Run:
     def state(self, tuner: Tuner | None) -> dict[str, Any]:
         """Give all that is needed to go on at the beginning of the next epoch."""
         return {
-            "model": bare(self.model).state_dict(),
+            "model": processes.bare(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
-            "chance": gather_chance(self.ranks),
+            "chance": processes.gather_chance(self.ranks),
             "history": [asdict(one) for one in self.history],
             "tuner": tuner.state_dict() if tuner is not None else None,
             "run_dir": str(tuner.run_dir) if tuner is not None and tuner.run_dir else None,
@@ -140,14 +149,14 @@ class _Run:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was made."""
-        bare(self.model).load_state_dict(state["model"])
+        processes.bare(self.model).load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.history = [Evaluation(**one) for one in state["history"]]
-        set_own_chance(self.ranks, state["chance"])
+        processes.set_own_chance(self.ranks, state["chance"])
 
 
 def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody knows
@@ -169,6 +178,7 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
     resume: bool = False,
     progress: bool | None = None,
     sinks: Iterable[Sink] = (),
+    trial: Trial | None = None,
 ) -> Fit:
     """Train a model, tuned while it trains.
 
@@ -203,12 +213,15 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
         progress: Show a bar; by default if somebody watches.
         sinks: Where ``train/loss``, ``val/loss`` and gptune's moves are shown, such as
             ``[Csv("metrics.csv")]``; see `gptune.adapters.sinks`.
+        trial: A trial of a study: it is reported after each evaluation, the loss on the validation
+            data or else the training loss, and ended if it is not worth going on.
 
     Returns:
         The evaluations, and the Tuner.
 
     Raises:
         UsageError: Naming the argument that is wrong.
+        TrialPruned: If the trial is to end.
 
     Example:
         >>> from torch.utils.data import DataLoader, TensorDataset
@@ -228,12 +241,14 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
     scaler = GradScaler(place.type, enabled=precision == "fp16")
     ranks, listed = find_ranks(), check_sinks(sinks)
     shown = listed if ranks.number == 0 else ()
+    is_trial = processes.holds_on_any(ranks, trial is not None)
     run = _Run(
-        model, optimizer, loss_fn, scheduler, scaler, place, precision, clip_norm, shown, ranks
+        *(model, optimizer, loss_fn, scheduler, scaler, place, precision, clip_norm, shown),
+        *(ranks, trial, is_trial),
     )
     file = Path(checkpoint) if checkpoint is not None else None
     saved = read_checkpoint(file) if resume else None
-    check_alike(ranks, saved)
+    processes.check_alike(ranks, saved)
     with contextlib.ExitStack() as stack:
         made = _make_tuner(run, val_loader, given=tuner, total=total, saved=saved)
         if made is not None and made is not tuner:
@@ -242,8 +257,8 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
             run.load(saved)
             if made is not None and saved["tuner"] is not None:
                 made.load_state_dict(saved["tuner"])
-        wanted = sys.stderr.isatty() if progress is None else progress
-        bar = stack.enter_context(_bar(total, shown=wanted and ranks.number == 0))
+        shows = progress if ranks.number == 0 else False
+        bar = stack.enter_context(progress_bar(total, wanted=shows))
         _train(run, made, (train_loader, val_loader), (epochs, every, accumulate, file, bar))
     return Fit(tuple(run.history), made)
 
@@ -271,7 +286,9 @@ def _train(
                 seconds = time.monotonic() - begin
                 run.history.append(Evaluation(epoch, run.step, mean, value, seconds))
                 decision = _report(run, tuner, mean, value)
-                _show(bar, run.history[-1], decision)
+                verdict = "" if decision is None else f"  {decision.verdict.value}"
+                show(bar, run.step, f"{run.history[-1]}{verdict}")
+                _end_early(run, mean if value is None else value)
         run.epoch = epoch
         if file is not None:
             state = run.state(tuner)  # what is in it of the others, they give now
@@ -308,6 +325,17 @@ def _report(
         moves = {} if tuner is None else numbers_of(tuner, decision)
         write_all(run.sinks, run.step, {**metrics, **moves})
     return decision
+
+
+def _end_early(run: _Run, value: float) -> None:
+    """Report the trial, if this is one; on rank 0, and all end it.
+
+    Raises:
+        TrialPruned: If it is to end.
+    """
+    if run.is_trial:
+        trial = run.trial if run.ranks.number == 0 else None
+        go_on(trial, lambda: value, run.step, partial(processes.holds_on_any, run.ranks))
 
 
 def _make_tuner(
@@ -365,18 +393,3 @@ def _check(
 
 def _steps_of(loader: Iterable[Any], accumulate: int) -> int:
     return math.ceil(len(loader) / accumulate)  # type: ignore[arg-type]
-
-
-@contextlib.contextmanager
-def _bar(total: int, *, shown: bool) -> Iterator[Progress]:
-    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[said]}"))
-    with Progress(*columns, disable=not shown, transient=False) as bar:
-        bar.add_task("training", total=total, said="")
-        yield bar
-
-
-def _show(bar: Progress, made: Evaluation, decision: Decision | None) -> None:
-    value = "" if made.val_loss is None else f"  validation {made.val_loss:.4g}"
-    verdict = "" if decision is None else f"  {decision.verdict.value}"
-    said = f"epoch {made.epoch}  training {made.train_loss:.4g}{value}{verdict}"
-    bar.update(bar.task_ids[0], completed=made.step, said=said)

@@ -42,6 +42,11 @@ def set_own_chance(ranks: Ranks, every: Sequence[dict[str, Any]]) -> None:
         set_chance(every[ranks.number])
 
 
+def holds_on_any(ranks: Ranks, mine: bool) -> bool:  # noqa: FBT001  a vote
+    """Say whether something holds on any process."""
+    return mine if ranks.count == 1 else b"1" in ranks.exchange(b"1" if mine else b"0")
+
+
 def check_alike(ranks: Ranks, saved: Mapping[str, Any] | None) -> None:
     """Check that all processes go on from one checkpoint.
 

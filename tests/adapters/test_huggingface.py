@@ -23,11 +23,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from gptune.adapters.huggingface import FILE, GptuneCallback, Losses
+from gptune import Categorical, GridSampler, Study, median_pruner
+from gptune.adapters.huggingface import FILE, GptuneCallback, Losses, PruningCallback
 from gptune.audit import audit
 from gptune.errors import RecipeError, StateError
 from gptune.events import Observed, Opened, Restored
 from gptune.run_directory.event_log import read_events
+from gptune.study.trial import Trial
 from tests.adapters.framed import (
     ACCUMULATE,
     BATCH,
@@ -200,6 +202,27 @@ def test_a_run_that_dies_and_is_resumed_from_the_trainers_checkpoint_decides_ali
     assert essence(tmp_path / "run") == essence(tmp_path / "whole")
     assert equal(weights(again), weights(whole))
     check_lively(tmp_path / "run")
+
+
+def test_a_trial_is_reported_at_each_evaluation_and_ended_early(tmp_path: Path) -> None:
+    rates = (0.02, 1e-5)
+
+    def objective(params: Any, trial: Trial) -> float:
+        rate = params["rate"]
+        place = tmp_path / str(trial.number)
+        trainer = make_trainer(place, PruningCallback(trial))
+        trainer.optimizer_cls_and_kwargs = (SGD, {"lr": rate, "momentum": 0.9})
+        trainer.train()
+        value: float = trainer.evaluate()["eval_loss"]
+        return value
+
+    pruner = median_pruner(startup_trials=1, least=1)
+    study = Study("one", space={"rate": Categorical(rates)}, sampler=GridSampler(), pruner=pruner)
+    study.optimize(objective)
+    first, second = study.trials
+    assert first.state == "complete"
+    assert sorted(first.reports) == list(range(EVERY, STEPS, EVERY)), "not at the end: it is over"
+    assert (second.state, sorted(second.reports)) == ("pruned", [EVERY])
 
 
 class Auditor(TrainerCallback):

@@ -18,12 +18,15 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, TensorDataset
 
+from gptune import Categorical, GridSampler, Study, median_pruner
 from gptune.adapters import lightning as room
-from gptune.adapters.lightning import GptuneCallback
+from gptune.adapters.lightning import GptuneCallback, PruningCallback
 from gptune.audit import audit
-from gptune.errors import RecipeError
+from gptune.errors import RecipeError, StudyError
 from gptune.events import Applied, LookAhead, Observed, Opened, Restored
 from gptune.run_directory.event_log import read_events
+from gptune.study.samplers import RandomSampler
+from gptune.study.trial import Trial
 from tests.adapters.framed import (
     ACCUMULATE,
     BATCH,
@@ -276,6 +279,40 @@ def test_what_is_saved_during_a_calibration_is_the_run_and_no_trial(tmp_path: Pa
     assert "LookAhead" in kinds
     assert len(same) > 5
     assert all(same)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_trial_is_reported_after_each_validation_and_ended_early(
+    package: Any, tmp_path: Path
+) -> None:
+    rates = (0.02, 1e-5)
+
+    def objective(params: Any, trial: Trial) -> float:
+        module = make_module(package)
+        rate = params["rate"]
+        module.configure_optimizers = lambda: SGD(module.parameters(), lr=rate)
+        callbacks = [PruningCallback(trial)]
+        trainer, _ = train(tmp_path, None, package=package, module=module, callbacks=callbacks)
+        trainer.validate(module, loaders()[1], verbose=False)  # no report: it is over
+        value: float = trainer.callback_metrics["val_loss"].item()
+        return value
+
+    pruner = median_pruner(startup_trials=1, least=1)
+    study = Study("one", space={"rate": Categorical(rates)}, sampler=GridSampler(), pruner=pruner)
+    study.optimize(objective)
+    first, second = study.trials
+    assert first.state == "complete"
+    assert sorted(first.reports) == list(range(EVERY, STEPS + 1, EVERY))
+    assert first.value == first.reports[STEPS]
+    assert (second.state, sorted(second.reports)) == ("pruned", [EVERY])
+
+
+def test_a_metric_that_is_not_logged_is_named_and_those_that_are(tmp_path: Path) -> None:
+    trial = Study("one", sampler=RandomSampler()).ask()
+    with pytest.raises(
+        StudyError, match=r"'val/f1' is no number that was logged; there are .*val_loss"
+    ):
+        train(tmp_path, None, callbacks=[PruningCallback(trial, "val/f1")])
 
 
 def test_a_trainer_that_logs_nothing_trains(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from gptune.adapters.sinks import Csv
 from gptune.errors import StateError, UsageError
 from gptune.events import Applied, Observed, Opened
 from gptune.run_directory.event_log import effective, read_events
+from gptune.study.trial import Trial
 from tests.adapters.framed import RECIPE
 
 EPOCHS, BATCH, ROWS = 4, 8, 60
@@ -43,6 +44,36 @@ class Setting:
 
     def weights(self) -> list[Tensor]:
         return [weight.detach().clone() for weight in self.model.parameters()]
+
+
+@pytest.mark.parametrize("validates", [True, False])
+def test_a_trial_is_reported_at_each_evaluation_and_ended_early(
+    validates: bool, tmp_path: Path
+) -> None:
+    def objective(params: Any, trial: Trial) -> float:
+        setting = Setting()
+        rate = params["rate"]
+        setting.optimizer.param_groups[0]["lr"] = setting.scheduler.base_lrs[0] = rate
+        data = (setting.train, setting.validation if validates else None)
+        tuner = {"mode": "observe", "run_dir": tmp_path / f"run-{trial.number}"}
+        arguments: dict[str, Any] = {"epochs": 8, "scheduler": setting.scheduler}
+        arguments |= {"tuner": tuner, "trial": trial}
+        done = fit(setting.model, setting.optimizer, nn.functional.mse_loss, *data, **arguments)
+        last = done.history[-1]
+        assert done.tuner is not None
+        return last.train_loss if last.val_loss is None else last.val_loss
+
+    space = {"rate": gptune.Categorical((0.02, 1e-4))}
+    pruner = gptune.median_pruner(warmup_steps=16, startup_trials=1, least=1)
+    study = gptune.Study("one", space=space, sampler=gptune.GridSampler(), pruner=pruner)
+    study.optimize(objective)
+    first, second = study.trials
+    assert first.state == "complete"
+    assert sorted(first.reports) == list(range(1, 65))
+    assert first.value == first.reports[64]
+    assert second.state == "pruned"
+    assert max(second.reports) == 16
+    gptune.Tuner(Setting().optimizer, run_dir=tmp_path / "run-1", resume=True).close()  # given back
 
 
 def by_hand(setting: Setting, *, accumulate: int, clip: float) -> None:

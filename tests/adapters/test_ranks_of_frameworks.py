@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gptune import Study
 from tests.adapters.framed import EVERY, check_lively, essence
 
 ROOT = Path(__file__).parent.parent.parent
@@ -41,13 +42,13 @@ def free_port() -> int:
         return port
 
 
-def run(framework: str, directory: Path) -> tuple[list[int], str]:
+def run(framework: str, directory: Path, *more: str) -> tuple[list[int], str]:
     """Let two processes train; gives how each has ended, and what they have said."""
     script, port = str(ROOT / "tests" / "framework_ranks.py"), free_port()
     directory.mkdir(exist_ok=True)
     both = [
         subprocess.Popen(
-            [sys.executable, script, framework, str(directory)],
+            [sys.executable, script, framework, str(directory), *more],
             env=place(rank, port),
             cwd=directory,
             stdout=subprocess.PIPE,
@@ -73,6 +74,15 @@ def test_two_processes_of_a_framework_tune_one_model_alike(framework: str, tmp_p
     assert mine["steps"] == 104
     for run_dir in ("run", "run/rank-1"):
         check_lively(tmp_path / run_dir)
+
+
+@pytest.mark.parametrize("framework", ["lightning", "huggingface", "loop"])
+def test_a_trial_that_rank_0_reports_ends_on_both(framework: str, tmp_path: Path) -> None:
+    codes, said = run(framework, tmp_path, "pruned")
+    assert codes == [0, 0], said
+    assert all((tmp_path / f"pruned-{rank}").exists() for rank in range(2)), said
+    (trial,) = Study("one", storage=tmp_path / "study.db", resume=True).trials
+    assert sorted(trial.reports) == [EVERY, 2 * EVERY, 3 * EVERY]
 
 
 def test_a_loop_in_two_processes_that_is_killed_goes_on_from_one_checkpoint(tmp_path: Path) -> None:
