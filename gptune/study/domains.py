@@ -5,8 +5,9 @@ a whole number of steps there, and a fixed value is not searched.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Any, TypeGuard
 
@@ -93,7 +94,9 @@ def number_domain(
         SpaceError: If the bounds are wrong, or ``log`` and ``step`` are both given.
     """
     if not isinstance(log, bool):
-        raise SpaceError(f"log must be true or false, got {shown(log)}")
+        raise SpaceError(
+            f"log must be true or false, got {shown(log)}; give True to search on a log scale"
+        )
     if step is not None and log:
         raise SpaceError("log and step exclude each other; leave one of them out")
     if low == high and all(_is_number(one, whole=whole) for one in (low, high)):
@@ -138,7 +141,7 @@ def choice_domain(choices: Any) -> Domain:
 
 
 def read_domain(name: str, given: object) -> Domain:
-    """Read one parameter of a space that is given up front.
+    """Read one parameter of a space that is given up front; records are checked as plain data is.
 
     Args:
         name: The parameter's, for messages.
@@ -147,13 +150,37 @@ def read_domain(name: str, given: object) -> Domain:
     Raises:
         SpaceError: Naming the parameter and the field.
     """
-    if isinstance(given, Float | Integer | Categorical | Stepped | Fixed):
-        return given
-    if not isinstance(given, Mapping):
+    if isinstance(given, Mapping):
+        make = _reading(name, given)
+    elif isinstance(given, Float | Integer | Categorical | Stepped | Fixed):
+        make = partial(_again, given)
+    else:
         raise SpaceError(
             f"parameter {name!r}: must be Float, Integer, Categorical or a mapping with a type, "
             f"got {shown(given)}"
         )
+    try:
+        return make()
+    except (SpaceError, TypeError, OverflowError) as error:
+        raise SpaceError(f"parameter {name!r}: {error}") from None
+
+
+def _again(given: Domain) -> Domain:
+    """Make a record once more: it may hold what plain data may not, such as a choice of NaN."""
+    match given:
+        case Stepped(low=low, high=high, step=step):
+            return Stepped(low, high, step)
+        case Fixed(value=value):
+            return choice_domain([value])
+        case Categorical(choices=choices):
+            return choice_domain(choices)
+        case _:
+            whole = isinstance(given, Integer)
+            return number_domain(given.low, given.high, log=given.log, whole=whole)
+
+
+def _reading(name: str, given: Mapping[str, Any]) -> Callable[[], Domain]:
+    """Read the kind, and the names of its fields; gives what reads the fields."""
     fields = dict(given)
     kind = fields.pop("type", None)
     if not isinstance(kind, str) or kind not in KINDS:
@@ -161,12 +188,9 @@ def read_domain(name: str, given: object) -> Domain:
             f"parameter {name!r}: type must be one of {', '.join(KINDS)}, got {shown(kind)}"
         )
     _check_fields(name, kind, fields)
-    try:
-        if kind == "categorical":
-            return choice_domain(fields["choices"])
-        return number_domain(**fields, whole=kind == "int")
-    except (SpaceError, TypeError, OverflowError) as error:
-        raise SpaceError(f"parameter {name!r}: {error}") from None
+    if kind == "categorical":
+        return partial(choice_domain, fields["choices"])
+    return partial(number_domain, **fields, whole=kind == "int")
 
 
 def _check_fields(name: str, kind: str, fields: Mapping[str, object]) -> None:

@@ -143,6 +143,62 @@ def test_a_parameter_that_is_wrong_is_refused_by_name_and_field(given_: Any, rul
         read_domains({"fine": Float(0.0, 1.0), "p": given_})
 
 
+class Mute:
+    """What cannot be compared, and is no value."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def forced(record: Any, **fields: Any) -> Any:
+    """Change a record that cannot be changed."""
+    for field, value in fields.items():
+        msgspec.structs.force_setattr(record, field, value)
+    return record
+
+
+RECORDS: list[tuple[Any, str]] = [
+    (Float(1.0, 2.0, "yes"), r"log must be true or false, got 'yes'; give True"),  # type: ignore[arg-type]
+    (Float(1.0, 2.0, 1), "log must be true or false, got 1"),  # type: ignore[arg-type]
+    (Integer(1, 2, None), "log must be true or false, got None"),  # type: ignore[arg-type]
+    (Categorical((1.0, math.nan)), "choices must be finite, got nan; leave it out"),
+    (Categorical((1.0, math.inf)), "choices must be finite"),
+    (Categorical((1.0, None)), "choices must be plain values.*got None"),  # type: ignore[arg-type]
+    (Categorical((print, "b")), "choices must be plain values.*look the objects up"),  # type: ignore[arg-type]
+    (Categorical((1, 2**64)), r"choices must be at most 2\*\*63 - 1 in size"),
+    (forced(Categorical(("a", "b")), choices="ab"), "choices must be a list"),
+    (forced(Categorical(("a", "b")), choices=("a", "a")), "choices must differ"),
+    (forced(Categorical(("a", "b")), choices=([1], [2])), "choices must be plain values"),
+    (forced(Float(1.0, 2.0), low=3.0), "low must be below high.*low=3.0.*swap them"),
+    (forced(Float(1.0, 2.0), high=math.nan), "high must be finite"),
+    (forced(Float(1.0, 2.0), low="1"), "low must be a number"),
+    (forced(Integer(1, 2), low=0.5), "low must be a whole number"),
+    (forced(Integer(0, 2), log=True), "low must be positive on a log scale"),
+    (forced(Stepped(0.0, 1.0, 0.5), step=2.0), "step must be positive and at most high - low"),
+    (forced(Stepped(0, 4, 2), high=-1), "low must be below high"),
+    (Fixed(math.nan), "choices must be finite"),
+    (Fixed(None), "choices must be plain values"),  # type: ignore[arg-type]
+    (Fixed([1]), "choices must be plain values"),  # type: ignore[arg-type]
+    (Fixed(Mute()), "choices must be plain values"),  # type: ignore[arg-type]
+    (Fixed(10**400), "choices must be at most"),
+]
+
+
+@pytest.mark.parametrize(("record", "rule"), RECORDS, ids=range(len(RECORDS)))
+def test_a_record_that_is_wrong_is_refused_as_plain_data_is(record: Any, rule: str) -> None:
+    with pytest.raises(SpaceError, match=f"^parameter 'p': .*{rule}"):
+        read_domain("p", record)
+    with pytest.raises(SpaceError, match=f"^parameter 'p': .*{rule}"):
+        read_domains({"fine": Float(0.0, 1.0), "p": record})
+    with pytest.raises(SpaceError, match=f"^parameter 'p': .*{rule}"):
+        read_domains(SimpleNamespace(parameters={"p": record}))
+
+
+@given(domains)
+@settings(deadline=None, max_examples=150)
+def test_a_record_that_is_right_is_taken_as_it_is(domain: Domain) -> None:
+    assert repr(read_domain("p", domain)) == repr(domain)
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["type", "low", "high", "log", "step", "choices", "more"]),
