@@ -24,6 +24,10 @@ from gptune.study.records import StudyRecord, TrialRecord, TrialState
 from gptune.study.schema import COLUMNS
 from gptune.study.workers import is_alive
 
+# Left to itself SQLite goes through all trials, for it does not know how few of them are open.
+OPEN = (
+    "trial INDEXED BY trial_open WHERE study = ? AND state = ? AND state IN ('waiting', 'running')"
+)
 ATTEMPTS = 5  # a trial whose process died so often has failed
 
 
@@ -129,7 +133,8 @@ class Storage:
                     "INSERT INTO trial (study, number, state, revision) VALUES (?, ?, ?, 0)",
                     (study, number, TrialState.RUNNING),
                 )
-            db.execute("DELETE FROM report WHERE study = ? AND number = ?", (study, number))
+            else:
+                db.execute("DELETE FROM report WHERE study = ? AND number = ?", (study, number))
             return self._change(
                 db,
                 (study, number),
@@ -161,12 +166,8 @@ class Storage:
                     trial[:1],
                 )
                 return
-            self._change(
-                db,
-                trial,
-                "state = ?, worker = '', attempts = attempts - 1",
-                (TrialState.WAITING,),
-            )
+            changed = "state = ?, worker = '', attempts = attempts - 1"
+            _update(db, trial, changed, (TrialState.WAITING,))
 
     def suggest(
         self,
@@ -186,7 +187,7 @@ class Storage:
         more = "" if memory is None else ", memory = ?"
         values = (_text(params), _text(space)) + (() if memory is None else (_text(memory),))
         with self._writing() as db:
-            self._change(db, trial, f"params = ?, space = ?{more}", values)
+            _update(db, trial, f"params = ?, space = ?{more}", values)
 
     def report(self, trial: tuple[int, int], step: int, value: float) -> None:
         """Write an intermediate value down; a step that was reported before is replaced."""
@@ -196,7 +197,7 @@ class Storage:
                 "ON CONFLICT DO UPDATE SET value = excluded.value",
                 (*trial, step, value),
             )
-            self._change(db, trial, "state = state", ())
+            _update(db, trial, "state = state", ())
 
     def finish(
         self,
@@ -231,13 +232,15 @@ class Storage:
     def changes(self, study: int, since: int) -> Changes:
         """Give what changed after a revision."""
         with self._reading() as db:
+            stands = _stands(db, study)
+            if stands["revision"] == since:
+                return Changes((), since, stands["begun"])
             db.execute("BEGIN")  # one view of all that is read
             try:
-                stands = db.execute(
-                    "SELECT revision, begun FROM study WHERE id = ?", (study,)
-                ).fetchone()
+                stands = _stands(db, study)
                 rows = db.execute(
-                    f"SELECT {COLUMNS} FROM trial WHERE study = ? AND revision > ? ORDER BY number",
+                    f"SELECT {COLUMNS} FROM trial INDEXED BY trial_revision "
+                    "WHERE study = ? AND revision > ? ORDER BY number",
                     (study, since),
                 ).fetchall()
                 trials = tuple(self._trial(db, study, row) for row in rows)
@@ -250,8 +253,7 @@ class Storage:
     def _left(self, db: sqlite3.Connection, study: int) -> int | None:
         """Find a trial whose process has died; one that killed too many has failed."""
         rows = db.execute(
-            "SELECT number, worker, attempts FROM trial WHERE study = ? AND state = ? "
-            "AND worker != '' ORDER BY number",
+            f"SELECT number, worker, attempts FROM {OPEN} AND worker != '' ORDER BY number",
             (study, TrialState.RUNNING),
         ).fetchall()
         for row in rows:
@@ -263,19 +265,16 @@ class Storage:
             error = f"its process died {row['attempts']} times"
             changed = (TrialState.FAILED, error, self._clock())
             trial = (study, row["number"])
-            self._change(db, trial, "state = ?, error = ?, ended = ?, worker = ''", changed)
+            _update(db, trial, "state = ?, error = ?, ended = ?, worker = ''", changed)
         return None
 
     def _change(
         self, db: sqlite3.Connection, trial: tuple[int, int], what: str, values: tuple[Any, ...]
     ) -> TrialRecord:
-        revision = db.execute(
-            "UPDATE study SET revision = revision + 1 WHERE id = ? RETURNING revision", trial[:1]
-        ).fetchone()["revision"]
+        """Change a trial, and read it with all that it has come to."""
+        _update(db, trial, what, values)
         row = db.execute(
-            f"UPDATE trial SET {what}, revision = ? WHERE study = ? AND number = ? "
-            f"RETURNING {COLUMNS}",
-            (*values, revision, *trial),
+            f"SELECT {COLUMNS} FROM trial WHERE study = ? AND number = ?", trial
         ).fetchone()
         return self._trial(db, trial[0], row)
 
@@ -353,10 +352,28 @@ def _study(row: sqlite3.Row) -> StudyRecord:
     )
 
 
-def _first(db: sqlite3.Connection, study: int, state: TrialState) -> int | None:
-    row = db.execute(
-        "SELECT min(number) AS number FROM trial WHERE study = ? AND state = ?", (study, state)
+def _update(
+    db: sqlite3.Connection, trial: tuple[int, int], what: str, values: tuple[Any, ...]
+) -> None:
+    """Change a trial, and raise the revision of its study and its own to the next one."""
+    revision = db.execute(
+        "UPDATE study SET revision = revision + 1 WHERE id = ? RETURNING revision", trial[:1]
+    ).fetchone()["revision"]
+    db.execute(
+        f"UPDATE trial SET {what}, revision = ? WHERE study = ? AND number = ?",
+        (*values, revision, *trial),
+    )
+
+
+def _stands(db: sqlite3.Connection, study: int) -> sqlite3.Row:
+    row: sqlite3.Row = db.execute(
+        "SELECT revision, begun FROM study WHERE id = ?", (study,)
     ).fetchone()
+    return row
+
+
+def _first(db: sqlite3.Connection, study: int, state: TrialState) -> int | None:
+    row = db.execute(f"SELECT min(number) AS number FROM {OPEN}", (study, state)).fetchone()
     number: int | None = row["number"]
     return number
 

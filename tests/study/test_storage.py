@@ -165,6 +165,84 @@ def test_only_what_changed_is_read() -> None:
     assert (new.number, new.reports) == (1, {0: 1.0})
 
 
+def watched(storage: Storage) -> list[str]:
+    """Give what is asked of the file from now on."""
+    asked: list[str] = []
+    storage._db.set_trace_callback(asked.append)
+    return asked
+
+
+def test_to_learn_that_nothing_is_new_is_one_look(tmp_path: Path) -> None:
+    storage, other = Storage(tmp_path / "s.db"), Storage(tmp_path / "s.db")
+    study = made(storage)
+    storage.begin(study, "")
+    known = storage.changes(study, 0)
+    asked = watched(storage)
+    again = storage.changes(study, known.revision)
+    assert (again.trials, again.revision, again.begun) == ((), known.revision, known.begun)
+    assert len(asked) == 1
+    other.withdraw((study, 0))
+    assert storage.changes(study, known.revision).begun == 0
+    other.begin(study, "")
+    assert [one.number for one in storage.changes(study, known.revision).trials] == [0]
+
+
+def test_what_is_written_does_not_read_what_was_written_before() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    storage.begin(study, "")
+    for step in range(3):
+        storage.report((study, 0), step, 0.5)
+    asked = watched(storage)
+    storage.report((study, 0), 3, 0.5)
+    storage.suggest((study, 0), {"x": 1.0}, {})
+    assert not [one for one in asked if one.startswith("SELECT")]
+    assert [one.split()[0] for one in asked].count("BEGIN") == 2
+    assert storage.changes(study, 0).trials[0].reports == dict.fromkeys(range(4), 0.5)
+
+
+def test_a_new_trial_has_no_reports_to_delete() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    asked = watched(storage)
+    storage.begin(study, DEAD)
+    assert not [one for one in asked if one.startswith("DELETE")]
+    storage.report((study, 0), 0, 1.0)
+    again = storage.begin(study, this_worker())
+    assert again is not None
+    assert (again.number, again.reports) == (0, {})
+    assert [one for one in asked if one.startswith("DELETE")]
+
+
+def test_no_look_goes_through_the_trials_that_are_known() -> None:
+    """Each look at trials is by their number, their revision, or among those that are open."""
+    storage = Storage(":memory:")
+    study = made(storage)
+    asked = watched(storage)
+    for number in range(3):
+        storage.begin(study, DEAD if number else this_worker(), total=9)
+        storage.suggest((study, number), {"x": 1.0}, {})
+        storage.report((study, number), 0, 1.0)
+        storage.changes(study, number)
+        if number == 1:
+            storage.begin(study, DEAD)
+        storage.finish((study, number), TrialState.FAILED)
+    storage.enqueue(study, {})
+    storage.begin(study, "")
+    looks = [one for one in asked if "trial" in one and one.split()[0] in {"SELECT", "UPDATE"}]
+    plans = {
+        row["detail"]
+        for look in looks
+        for row in storage._db.execute(f"EXPLAIN QUERY PLAN {look}")
+        if " trial" in row["detail"]
+    }
+    assert {plan.partition(" (")[2] for plan in plans} == {
+        "study=? AND number=?)",
+        "study=? AND revision>?)",
+        "study=? AND state=?)",
+    }
+
+
 def test_studies_are_found_listed_and_deleted_with_their_trials(tmp_path: Path) -> None:
     storage = Storage(tmp_path / "study.db")
     for name in ("one", "two"):
