@@ -13,7 +13,8 @@ built-in error that a reader would expect::
     ├── UsageError(ValueError)           a command line that says too much, too little or no sense
     ├── CriterionError(ValueError)       an acquisition function gave nothing usable
     ├── StudyError(ValueError)           a study, or a call of it, is wrong
-    │   └── StorageError                 the file of studies cannot be used
+    │   ├── StorageError                 the file of studies cannot be used
+    │   └── WorkerLostError              an executor's worker died, and its trial with it
     └── StateError(RuntimeError)         a call out of order, or a state_dict that does not fit
 
 A message says who, which rule, what was given, and what to do. gptune's own failures *during*

@@ -26,6 +26,7 @@ class FakeKnob:
     high: float = 100.0
     fails: set[str] = field(default_factory=set)
     lies: bool = False
+    once: bool = False  # whether the next restore fails
     calls: list[tuple[str, Any]] = field(default_factory=list)
     before_apply: Callable[[float], None] = lambda value: None
 
@@ -57,6 +58,9 @@ class FakeKnob:
 
     def restore(self, snapshot: object) -> None:
         self._note("restore", snapshot)
+        if self.once:
+            self.once = False
+            raise BrokenError(f"{self.name}: restore is broken, once")
         assert isinstance(snapshot, float)
         self.value = snapshot
 

@@ -40,7 +40,7 @@ def _ratio(value: float) -> Parameter | None:
 
 
 def _size(value: float) -> Parameter | None:
-    whole = type(value) is int and value >= 1
+    whole = type(value) is int and 1 <= value < 2**61  # no larger one is ever a size
     return Integer(max(1, int(value) // 4), 4 * int(value), log=True) if whole else None
 
 

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,14 +15,13 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from gptune.actuators import TrainingState
-from gptune.adapters import processes
 from gptune.adapters.checkpoint_file import read_checkpoint, write_checkpoint
 from gptune.adapters.pairs import moved, pair, size
+from gptune.adapters.processes import Crew, bare
 from gptune.adapters.progress import progress_bar, show
 from gptune.adapters.pruning import go_on
 from gptune.adapters.sinks import Sink, check_sinks, numbers_of, write_all
 from gptune.errors import UsageError
-from gptune.online.collective import Ranks
 from gptune.online.gloo import find_ranks
 from gptune.online.tuner import Tuner
 from gptune.records import Decision
@@ -85,7 +83,7 @@ class _Run:
     precision: Precision | None
     clip_norm: float | None
     sinks: tuple[Sink, ...]
-    ranks: Ranks
+    crew: Crew
     trial: Trial | None
     is_trial: bool  # on any rank
     history: list[Evaluation] = field(default_factory=list)
@@ -122,7 +120,7 @@ class _Run:
         However often it is called, training draws the same random numbers.
         """
         was_training, total, count = self.model.training, 0.0, 0
-        alone = processes.bare(self.model)  # other processes may have fewer batches
+        alone = bare(self.model)  # other processes may have fewer batches
         self.model.eval()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices):
@@ -134,14 +132,16 @@ class _Run:
 
     def state(self, tuner: Tuner | None) -> dict[str, Any]:
         """Give all that is needed to go on at the beginning of the next epoch."""
+        if tuner is not None:
+            tuner.before_save()  # else the first parts could be those of a trial
         return {
-            "model": processes.bare(self.model).state_dict(),
+            "model": bare(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
-            "chance": processes.gather_chance(self.ranks),
+            "chance": self.crew.gather_chance(),
             "history": [asdict(one) for one in self.history],
             "tuner": tuner.state_dict() if tuner is not None else None,
             "run_dir": str(tuner.run_dir) if tuner is not None and tuner.run_dir else None,
@@ -149,14 +149,14 @@ class _Run:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was made."""
-        processes.bare(self.model).load_state_dict(state["model"])
+        bare(self.model).load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.history = [Evaluation(**one) for one in state["history"]]
-        processes.set_own_chance(self.ranks, state["chance"])
+        self.crew.set_chance(state["chance"])
 
 
 def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody knows
@@ -183,7 +183,8 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
     """Train a model, tuned while it trains.
 
     Call it in each of several processes with a model that is wrapped for DDP, and it is trained by
-    all of them; `history` is each one's own, sinks and progress are rank 0's.
+    all of them; `history` is each one's own (the past of a resumed run is rank 0's), sinks and
+    progress are rank 0's.
 
     An ordinary loop: forward, backward, clip, step, schedule, evaluate. Copy it where you need
     more; with ``tuner=False`` it is the same loop without gptune.
@@ -239,16 +240,15 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
     place = torch.device(device) if device is not None else next(model.parameters()).device
     model.to(place)
     scaler = GradScaler(place.type, enabled=precision == "fp16")
-    ranks, listed = find_ranks(), check_sinks(sinks)
-    shown = listed if ranks.number == 0 else ()
-    is_trial = processes.holds_on_any(ranks, trial is not None)
+    crew, listed = Crew(find_ranks()), check_sinks(sinks)
+    shown = listed if crew.is_first else ()
+    is_trial = crew.holds_on_any(trial is not None)
     run = _Run(
         *(model, optimizer, loss_fn, scheduler, scaler, place, precision, clip_norm, shown),
-        *(ranks, trial, is_trial),
+        *(crew, trial, is_trial),
     )
     file = Path(checkpoint) if checkpoint is not None else None
-    saved = read_checkpoint(file) if resume else None
-    processes.check_alike(ranks, saved)
+    saved = crew.read_alike(lambda: read_checkpoint(file)) if resume else None
     with contextlib.ExitStack() as stack:
         made = _make_tuner(run, val_loader, given=tuner, total=total, saved=saved)
         if made is not None and made is not tuner:
@@ -257,7 +257,7 @@ def fit(  # noqa: PLR0917  model, optimizer, loss, data: the order everybody kno
             run.load(saved)
             if made is not None and saved["tuner"] is not None:
                 made.load_state_dict(saved["tuner"])
-        shows = progress if ranks.number == 0 else False
+        shows = progress if crew.is_first else False
         bar = stack.enter_context(progress_bar(total, wanted=shows))
         _train(run, made, (train_loader, val_loader), (epochs, every, accumulate, file, bar))
     return Fit(tuple(run.history), made)
@@ -292,7 +292,7 @@ def _train(
         run.epoch = epoch
         if file is not None:
             state = run.state(tuner)  # what is in it of the others, they give now
-            if run.ranks.number == 0:
+            if run.crew.is_first:
                 write_checkpoint(file, state)
 
 
@@ -334,8 +334,8 @@ def _end_early(run: _Run, value: float) -> None:
         TrialPruned: If it is to end.
     """
     if run.is_trial:
-        trial = run.trial if run.ranks.number == 0 else None
-        go_on(trial, lambda: value, run.step, partial(processes.holds_on_any, run.ranks))
+        trial = run.trial if run.crew.is_first else None
+        go_on(trial, lambda: value, run.step, run.crew.holds_on_any)
 
 
 def _make_tuner(
@@ -362,7 +362,6 @@ def _make_tuner(
     if saved is not None and saved["run_dir"] is not None:
         chosen = {"run_dir": saved["run_dir"], **chosen, "resume": True}
     defaults = {"model": run.model, "scheduler": run.scheduler, "total_steps": total}
-    defaults["ranks"] = run.ranks
     return Tuner(run.optimizer, **{**defaults, **chosen})
 
 

@@ -123,6 +123,11 @@ class Start(Struct, frozen=True, kw_only=True):
         )
 
 
+# Made once: two threads that make one at once can crash the interpreter (msgspec 0.22).
+SEEN, WORD = msgspec.msgpack.Decoder(Seen), msgspec.msgpack.Decoder(Word)
+VOTE, START = msgspec.json.Decoder(Vote), msgspec.json.Decoder(Start)
+
+
 def begin(ranks: Ranks, mine: Start, name: Callable[[], Path]) -> tuple[Path | None, int]:
     """Give every rank its own directory, inside rank 0's, and the seed of them all.
 
@@ -137,10 +142,10 @@ def begin(ranks: Ranks, mine: Start, name: Callable[[], Path]) -> tuple[Path | N
     path = Path(mine.run_dir) if mine.run_dir is not None else None
     if ranks.count == 1:
         return path, mine.seed
-    path = path or (name() if ranks.number == 0 else None)
 
     def tell() -> bytes:
-        return msgspec.json.encode(replace(mine, run_dir=None if path is None else str(path)))
+        place = path or (name() if ranks.number == 0 else None)
+        return msgspec.json.encode(replace(mine, run_dir=None if place is None else str(place)))
 
     said = foreign_call(lambda: _exchange(ranks, tell))
     if said.value is None:
@@ -148,7 +153,7 @@ def begin(ranks: Ranks, mine: Start, name: Callable[[], Path]) -> tuple[Path | N
             f"ranks: the other processes that train this model do not answer ({said.message}); "
             "make the Tuner on all of them, at the same place, or pass ranks=Alone()"
         ) from said.error
-    starts = [msgspec.json.decode(one, type=Start) for one in said.value]
+    starts = [START.decode(one) for one in said.value]
     _check_alike(starts)
     place = Path(str(starts[0].run_dir))
     return (place / f"{RANK}{ranks.number}" if ranks.number else place), starts[0].seed
@@ -198,7 +203,7 @@ def join(ranks: Ranks, seen: Seen, memory: Callable[[], str] = str) -> Seen:
     if ranks.count == 1:
         return seen
     said = _exchange(ranks, lambda: msgspec.msgpack.encode(replace(seen, memory=memory())))
-    return joint([msgspec.msgpack.decode(one, type=Seen) for one in said])
+    return joint([SEEN.decode(one) for one in said])
 
 
 def first(ranks: Ranks, word: Word) -> Word:
@@ -211,7 +216,7 @@ def first(ranks: Ranks, word: Word) -> Word:
         return packed.value or msgspec.msgpack.encode(Word(failure=packed.message))
 
     said = _exchange(ranks, tell if ranks.number == 0 else lambda: b"-")
-    return msgspec.msgpack.decode(said[0], type=Word)
+    return WORD.decode(said[0])
 
 
 def agree(ranks: Ranks, stand: Callable[[], str]) -> bool:
@@ -233,7 +238,7 @@ def vote(ranks: Ranks, mine: Vote) -> Vote:
             f"ranks: the other processes that train this model do not answer ({said.message}); "
             "call load_state_dict on all of them, with the same state"
         ) from said.error
-    votes = [msgspec.json.decode(one, type=Vote) for one in said.value]
+    votes = [VOTE.decode(one) for one in said.value]
     refusals = [one.refusal for one in votes if one.refusal]
     if refusals:
         raise StateError(refusals[0])

@@ -1,7 +1,6 @@
 """One run in motion: the kernel's memory, the hands and the log. Plans come in, deeds go out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -27,7 +26,6 @@ from gptune.online.decision import (
     Seen,
     carry_out,
     describe,
-    is_same,
     leave,
     plan,
     settle,
@@ -37,9 +35,10 @@ from gptune.online.desk import Desk
 from gptune.online.look_ahead import LOADED
 from gptune.online.notices import Notices
 from gptune.online.opening import announce, carry_over, keep_recipe, opened, read_past
+from gptune.online.parting import go_home
 from gptune.online.replay import Score
 from gptune.online.steering import by_hand
-from gptune.online.together import Together
+from gptune.online.together import Together, remembered
 from gptune.online.watch import KnobStatus, Watch
 from gptune.records import Action, Decision, Point, Proposal, Reason, Request, Scalar, Told
 from gptune.run_directory.control import Message
@@ -86,6 +85,7 @@ class Session:
         self._make_proposer = make_proposer
         self.files = files
         self._proposer = make_proposer(config, seed)
+        self._wanted: Mode | None = None  # at the next decision
         self._saved: dict[str, Saved] = {}
         self._given: dict[str, Any] = {}  # snapshots of the user's own values, where they may count
         self._loaded: Checkpoint | None = None
@@ -160,6 +160,14 @@ class Session:
         setup.attach(self.hands, new)
         return outcome
 
+    def want_mode(self, new: Mode) -> None:
+        """Change the mode; of several processes all at the next decision: until then as it was."""
+        if self.together.ranks.count == 1 or self.state.mode is Mode.OFF:
+            self.set_mode(new)
+        elif new is not self.state.mode:
+            self._wanted = new
+            self.say(f"mode {new.value}: from the next decision on, in all processes")
+
     def join(self, added: Mapping[str, Hand]) -> None:
         """Take more knobs; earlier observations count with the values that they have now."""
         setup.attach(added, self.state.mode)
@@ -189,13 +197,12 @@ class Session:
 
     def meet(self, orders: Sequence[Message]) -> Sequence[Message]:
         """Begin a decision on all ranks: in one mode, with the orders that rank 0 has taken."""
-        met = self.together.meet(orders, self.state.mode)
+        wanted, self._wanted = self._wanted or self.state.mode, None
+        met = self.together.meet(orders, wanted)
         if met is None:
             return orders
         orders, mode = met
-        if mode is not self.state.mode:
-            self.say(f"mode {mode.value}: another process that trains this model is in it")
-            self.set_mode(mode, by="ranks")
+        self.set_mode(mode, by="ranks")
         return orders
 
     def decide(self, mine: Seen) -> Decision:
@@ -204,7 +211,7 @@ class Session:
         Where they differ, or cannot be reached, each goes back to the values that the user gave,
         and tuning stops.
         """
-        seen = self.together.join(mine, self._memory)
+        seen = self.together.join(mine, lambda: remembered(self.state))
         planned: Answer[Any] = Answer() if seen is None else self._plan(seen)
         word = self.together.first(planned)
         if seen is None or word is None:
@@ -230,28 +237,14 @@ class Session:
         self.say(f"tuning stops in the processes that train one model: {why.message}")
         self.caught.extend([] if why.error is None else [why.error])
         self.resolve(Reason.RANKS_DIFFER)
-        home = start_point(self.config)
-        for family, hand in self.hands.items():
-            if is_same(self.state.point[family], home[family]):
-                continue
-            back = {family: home[family]}
-            moved = self.move(back, source="ranks", tag="ranks", reason=Reason.RANKS_DIFFER)
-            if not moved.applied and family in self._given:  # restoring needs neither disk nor luck
-                foreign_call(partial(hand.actuator.restore, self._given[family]))
-                self.state = replace(self.state, point={**self.state.point, **back})
+        go_home(self, self._given, self._watch.strays(self.hands, self.point))
         if WIDTH[self.state.mode] > WIDTH[Mode.OBSERVE]:
             self.set_mode(Mode.OBSERVE, by="ranks")
 
     def stand(self) -> str:
         """Say where everything stands that must be equal on all ranks."""
         read = [foreign_call(hand.actuator.read).value for hand in self.hands.values()]
-        return f"{self._memory()} {read!r}"
-
-    def _memory(self) -> str:
-        """Say what is remembered that must be equal on all ranks."""
-        state, pending = self.state, self.state.pending
-        what = (state.decision, state.mode.value, state.point, state.overrides, state.safety)
-        return repr((*what, pending and pending.id))
+        return f"{remembered(self.state)} {read!r}"
 
     def resolve(self, reason: Reason, action: Action = Action.REJECTED) -> Outcome:
         """End the open segment, if there is one, between two decisions."""
@@ -361,8 +354,8 @@ class Session:
         """Do what ``safety.on_error`` says of failures that were contained since the last call."""
         caught, self.caught = self.caught, []
         policy = self.config.recipe.safety.on_error
-        if caught and policy == "disable":
-            self.set_mode(Mode.OBSERVE)
+        if caught and policy == "disable" and WIDTH[self.state.mode] > WIDTH[Mode.OBSERVE]:
+            self.want_mode(Mode.OBSERVE)
             self.publish()
         elif caught and policy == "raise":
             raise caught[0]

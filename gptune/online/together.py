@@ -14,6 +14,13 @@ from gptune.run_directory.control import Message
 T = TypeVar("T")
 
 
+def remembered(state: KernelState) -> str:
+    """Say what is remembered that must be equal on all ranks."""
+    pending = state.pending
+    what = (state.decision, state.mode.value, state.point, state.overrides, state.safety)
+    return repr((*what, pending and pending.id))
+
+
 class Together:
     """Exchanges words with the other ranks; one that cannot be exchanged parts them, for good.
 

@@ -13,12 +13,13 @@ from gptune.actuators.training_state import TrainingState
 from gptune.configs import Mode, Recipe
 from gptune.core.criteria import Acquisition
 from gptune.core.proposer import Proposer, Randomness, Seeded
+from gptune.errors import StateError
 from gptune.online import choices, setup
 from gptune.online.batches import Batches
 from gptune.online.care import NEVER, Care, Given
 from gptune.online.checkpoint import read_checkpoint, refusal
 from gptune.online.clock import Clock, SystemClock
-from gptune.online.collective import Ranks, Start, begin, is_alone
+from gptune.online.collective import Ranks, Start, Vote, begin, is_alone
 from gptune.online.decision import KernelConfig, start_point
 from gptune.online.gloo import find_ranks
 from gptune.online.look_ahead import SAVED
@@ -247,6 +248,8 @@ class Tuner:
             return Decision(number=0, step=self.steps, verdict=Action.OBSERVED)
         begin = self._clock.elapsed()
         self._service.serve_together()
+        if session.state.mode is Mode.OFF:  # since now, in all processes
+            return Decision(number=0, step=self.steps, verdict=Action.OBSERVED)
         self._care.before_report()
         seen = self._care.sees(look(self._sight, session.read_knobs(), (metrics, session.steps)))
         if seen.objective.fault is Reason.MISSING:
@@ -275,6 +278,9 @@ class Tuner:
     def set_mode(self, mode: str) -> None:
         """Change the mode; leaving active puts an unjudged change back first.
 
+        Of several processes that train one model all change at the next decision, to the mode that
+        may do least of those that they are to have.
+
         Raises:
             RecipeError: If the mode is unknown or not available yet.
         """
@@ -283,7 +289,7 @@ class Tuner:
             read_replay(new, None)
         if not self._session.closed and new is not self.mode and self._session.log is None:
             self._start()
-        self._session.set_mode(new)
+        self._session.want_mode(new)
         self._care.watch()
         self._plan_look()
 
@@ -329,7 +335,12 @@ class Tuner:
         session = self._session
         if session.closed:
             raise refusal("load_state_dict", closed=True)
-        session.resume(read_checkpoint(state, session.base))
+        try:
+            read = read_checkpoint(state, session.base)
+        except StateError as error:  # the others wait for what this one says
+            session.together.vote(Vote(goes_on=False, refusal=str(error)))
+            raise
+        session.resume(read)
         self._care.start()
         self._plan_look()
 

@@ -73,3 +73,4 @@ def test_what_is_no_number_or_goes_by_no_usual_name_is_unknown() -> None:
     assert guess(3) is None
     assert guess(True) == Usual(Categorical((False, True)))
     assert usual("batch_size", 1) == Usual(Integer(1, 4, log=True), "examples", "medium")
+    assert usual("batch_size", 2**62) is None

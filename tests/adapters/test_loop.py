@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
 import gptune
 from gptune import Tuner
+from gptune.adapters import loop
 from gptune.adapters.loop import Evaluation, Fit, fit
 from gptune.adapters.sinks import Csv
 from gptune.errors import StateError, UsageError
@@ -74,6 +76,32 @@ def test_a_trial_is_reported_at_each_evaluation_and_ended_early(
     assert second.state == "pruned"
     assert max(second.reports) == 16
     gptune.Tuner(Setting().optimizer, run_dir=tmp_path / "run-1", resume=True).close()  # given back
+
+
+def test_a_checkpoint_during_a_calibration_holds_the_run_and_no_trial(tmp_path: Path) -> None:
+    setting, found = Setting(), list[bool]()
+
+    def check(file: Path, state: Mapping[str, Any]) -> None:
+        live = setting.model.state_dict()
+        found.append(all(torch.equal(live[name], one) for name, one in state["model"].items()))
+        found.append(state["scaler"] == scalers[-1].state_dict())
+
+    scalers = list[GradScaler]()
+
+    class Scaler(GradScaler):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            scalers.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "write_checkpoint", check)
+        patch.setattr(loop, "GradScaler", Scaler)
+        more: dict[str, Any] = {"precision": "fp16", "checkpoint": tmp_path / "x.pt"}
+        setting.fit(epochs=80, tuner={"run_dir": tmp_path}, **more)
+    assert len(found) == 160
+    assert all(found)
+    kinds = {type(line.event).__name__ for line in read_events(tmp_path)}
+    assert "LookAhead" in kinds
 
 
 def by_hand(setting: Setting, *, accumulate: int, clip: float) -> None:

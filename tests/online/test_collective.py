@@ -18,6 +18,7 @@ from torch.optim import SGD
 
 from gptune import Tuner
 from gptune.audit import audit_data
+from gptune.configs import Mode
 from gptune.errors import StateError
 from gptune.events import Accepted, Applied, Blocked, Command, Line, RolledBack
 from gptune.foreign import Answer
@@ -229,13 +230,27 @@ def broken(*_: object) -> object:
 @pytest.mark.parametrize("off", [0, 1])
 def test_a_rank_in_mode_off_makes_nobody_wait_and_the_others_stop_tuning(off: int) -> None:
     ranks = Processes()
-    ranks.tuners[off].set_mode("off")
+    ranks.tuners[off]._session.set_mode(Mode.OFF)  # as nobody can from outside
     made = ranks.report(1.0, 1.0)
     assert made[1 - off].reasons == (Reason.RANKS_DIFFER,)
     assert ranks.tuners[1 - off].mode == "observe"
     ranks.report(1.0, 1.0)  # nobody waits for one that does not come
     ranks.tuners[off].set_mode("active")
     assert ranks.tuners[off].mode == "off"
+
+
+@pytest.mark.parametrize("off", [0, 1])
+def test_where_one_is_to_be_off_all_are(off: int) -> None:
+    ranks = Processes()
+    ranks.report(1.0, 1.0)
+    ranks.tuners[off].set_mode("off")
+    ranks.report(1.0, 1.0)
+    assert ranks.stand(0) == ranks.stand(1)
+    assert ranks.stand(0)[0] == "off"
+    ranks.report(1.0, 1.0)
+    on_both(lambda number: ranks.tuners[number].set_mode("active"))
+    ranks.report(1.0, 1.0)
+    assert ranks.stand(0)[0] == ranks.stand(1)[0] == "active"
 
 
 def test_ranks_that_are_all_in_mode_off_go_on_together_when_they_are_enabled() -> None:
@@ -309,9 +324,12 @@ def test_ranks_that_differ_put_everything_back_and_stop_tuning(
     assert [ranks.stand(number)[:3] for number in range(2)] == before
 
 
+BREAKS = ("apply", "snapshot", "validate", "lies", "restore once")
+
+
 @FEW
 @given(
-    st.sampled_from(["exchange", "disk", "mode", "memory"]),
+    st.sampled_from(["exchange", "disk", "memory", *BREAKS]),
     st.integers(0, 1),
     st.integers(1, 14),
     st.lists(ANYTHING, min_size=3, max_size=3),
@@ -329,11 +347,13 @@ def test_ranks_that_part_all_have_the_values_that_the_user_gave(
     session = ranks.tuners[who]._session
     if how == "disk":
         ranks.disks[who].break_for_ever("write")
-    elif how == "mode":
-        ranks.tuners[who].set_mode("off")
     elif how == "memory":
         session.state = replace(session.state, safety=replace(session.state.safety, rejects=77))
-    for _ in range(4):
+    elif how in BREAKS:
+        for knob in ranks.knobs[who]:
+            knob.lies, knob.fails = how == "lies", {how} - {"lies", "restore once"}
+            knob.once = how == "restore once"
+    for _ in range(8):
         ranks.report(1.0, 1.0)
     assert all(tuner._session.together.parted for tuner in ranks.tuners)
     for number, tuner in enumerate(ranks.tuners):
@@ -342,10 +362,16 @@ def test_ranks_that_part_all_have_the_values_that_the_user_gave(
         assert how == "disk" or audit_data(ranks.log(number)).holds
 
 
+class Unspeakable(dict[str, Any]):
+    def __repr__(self) -> str:
+        raise ValueError("there are no words for it")
+
+
 def test_a_rank_that_has_no_words_for_what_it_sees_parts_at_once() -> None:
     ranks = Processes()
     ranks.report(1.0, 1.0)
-    ranks.tuners[1]._session._memory = broken
+    session = ranks.tuners[1]._session
+    session.state = replace(session.state, point=Unspeakable(session.state.point))
     made = ranks.report(1.0, 1.0)
     assert {one.reasons for one in made} == {(Reason.RANKS_DIFFER,)}
 
@@ -514,6 +540,7 @@ def test_a_mode_that_one_rank_leaves_all_leave_in_the_same_decision(
     for _ in range(sound):
         ranks.report(1.0, 1.0)
     ranks.tuners[who].set_mode(mode)
+    assert ranks.stand(0) == ranks.stand(1), "until then they train alike"
     made = ranks.report(1.0, 1.0)
     assert ranks.stand(0) == ranks.stand(1)
     assert ranks.stand(0)[0] == mode
@@ -531,6 +558,7 @@ def test_a_failure_that_one_rank_is_to_stop_for_stops_all() -> None:
     ranks.report(1.0, 1.0)
     ranks.tuners[1]._session.caught.append(ValueError("of this rank alone"))
     ranks.report(1.0, 1.0)
+    assert ranks.stand(0) == ranks.stand(1), "until the next decision they train alike"
     ranks.report(1.0, 1.0)
     assert ranks.stand(0) == ranks.stand(1)
     assert ranks.stand(0)[0] == "observe"
@@ -610,6 +638,20 @@ def test_a_run_goes_on_however_the_logs_of_its_ranks_differ(
         assert not ranks.tuners[0]._session.together.parted
         for number in range(2):
             assert audit_data(ranks.log(number)).holds
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_state_that_one_rank_cannot_read_is_refused_on_all_ranks(who: int) -> None:
+    ranks = Processes()
+    ranks.report(1.0, 1.0)
+    states = [ranks.tuners[0].state_dict() for _ in range(2)]
+    states[who]["version"] = 99
+
+    def load(number: int) -> None:
+        with pytest.raises(StateError, match="is not what this version"):
+            ranks.tuners[number].load_state_dict(states[number])
+
+    on_both(load)
 
 
 def test_a_state_of_another_run_is_refused_on_all_ranks() -> None:
