@@ -20,6 +20,7 @@ from gptune.errors import (
     StorageError,
     StudyError,
     UsageError,
+    WorkerLostError,
 )
 
 TREE: list[tuple[type[GptuneError], type[Exception]]] = [
@@ -34,6 +35,7 @@ TREE: list[tuple[type[GptuneError], type[Exception]]] = [
     (StateError, RuntimeError),
     (StudyError, ValueError),
     (StorageError, ValueError),
+    (WorkerLostError, ValueError),
 ]
 
 
