@@ -12,9 +12,9 @@ from typing import Any
 
 from gptune.errors import StudyError, WorkerLostError
 from gptune.records import Scalar
+from gptune.study.checks import check_count
 from gptune.study.desk import Desk
 from gptune.study.domains import Domain
-from gptune.study.executors import check_workers
 from gptune.study.objective import Outcome, evaluate
 from gptune.study.records import StudyRecord, TrialRecord
 from gptune.study.storage import Storage
@@ -60,7 +60,7 @@ class RayExecutor:
         synchronous: bool = False,
     ) -> None:
         if workers is not None:
-            check_workers(workers)
+            check_count("workers", workers)
         for name, value in (("cpus", cpus), ("gpus", gpus)):
             if not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise StudyError(f"{name}: must be a number >= 0, got {value!r}")

@@ -54,6 +54,16 @@ def check_study(name: str, direction: str, seed: int) -> None:
         raise StudyError(f"seed: must be a whole number in [0, 2**63), got {seed!r}")
 
 
+def check_count(name: str, value: object) -> None:
+    """Check that something is a number of things.
+
+    Raises:
+        StudyError: Naming it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise StudyError(f"{name}: must be a whole number >= 1, got {shown(value)}")
+
+
 def check_same(
     record: StudyRecord, direction: str, space: dict[str, Domain] | None, *, resume: bool
 ) -> None:

@@ -8,7 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gptune.errors import StudyError, WorkerLostError
+from gptune.errors import WorkerLostError
+from gptune.study.checks import check_count
 from gptune.study.objective import Outcome, evaluate
 from gptune.study.ticket import Ticket
 from gptune.study.trial import Trial
@@ -76,7 +77,7 @@ class Threads:
     _pool: Pool | None = None
 
     def __post_init__(self) -> None:
-        check_workers(self.workers)
+        check_count("workers", self.workers)
 
     def start(self) -> None:
         """Make the threads."""
@@ -114,7 +115,7 @@ class Processes:
     _idle: list[Pool] = field(default_factory=list)  # one process each: a death breaks no other
 
     def __post_init__(self) -> None:
-        check_workers(self.workers)
+        check_count("workers", self.workers)
 
     def start(self) -> None:
         """Do nothing: processes are made when they are needed."""
@@ -152,13 +153,3 @@ def _one_process() -> Pool:
 def run_ticket(objective: Callable[..., Any], ticket: Ticket) -> Outcome:
     """Run an objective in a process that was started for it."""
     return evaluate(objective, ticket.redeem())
-
-
-def check_workers(workers: int) -> None:
-    """Raise if there is no worker.
-
-    Raises:
-        StudyError: If the number is wrong.
-    """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise StudyError(f"workers: must be a whole number >= 1, got {workers!r}")

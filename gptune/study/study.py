@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gptune.errors import StudyError
 from gptune.records import Scalar
 from gptune.study.book import Book
-from gptune.study.checks import check_same, check_study, ending
+from gptune.study.checks import check_count, check_same, check_study, ending
 from gptune.study.database import MEMORY
 from gptune.study.desk import Desk
 from gptune.study.domains import Domain, holds, read_domains, show_point
@@ -18,9 +18,10 @@ from gptune.study.executors import Executor, Here
 from gptune.study.loop import Limits, Loop
 from gptune.study.pruners import Pruner
 from gptune.study.records import TrialRecord, TrialState
-from gptune.study.samplers import Sampler, Suggestion, View
+from gptune.study.samplers import RandomSampler, Sampler, Suggestion, View, chance_of
 from gptune.study.storage import Storage
 from gptune.study.trial import Trial, as_number
+from gptune.study.validation import SUFFIX, Validated, best_points, missing, validated
 from gptune.study.workers import this_worker
 
 if TYPE_CHECKING:
@@ -298,6 +299,44 @@ class Study:
 
         loop = Loop(self, objective, limits, catch=caught, executor=executor or Here())
         loop.run(tell, progress=progress)
+
+    def validate(
+        self, objective: Callable[..., Any], *, top: int = 3, repeats: int = 5, **optimize: Any
+    ) -> list[Validated]:
+        """Measure the best trials again, on fresh seeds: the best of many is so by luck, too.
+
+        The repeats are a study of their own in the same storage, ``<name>/validation``; called
+        again, only what is missing is run. ``trial.seed`` is another one in each repeat.
+
+        Args:
+            objective: As for `optimize`.
+            top: How many of the best [trials].
+            repeats: How often each of them [trials].
+            **optimize: More for `optimize`: ``executor``, ``catch``, ``timeout``, ``callbacks``.
+
+        Returns:
+            What each came to, the best on average first.
+
+        Raises:
+            StudyError: If a number is wrong, or no trial is complete.
+        """
+        for name, value in (("top", top), ("repeats", repeats)):
+            check_count(name, value)
+        best = best_points(self.trials, self.record.sign, top) or [self.best_trial]  # which raises
+        again = Study(
+            self.name + SUFFIX,
+            storage=self.storage,
+            direction=self.direction,
+            space=self.record.space,
+            sampler=RandomSampler(),  # never asked: all values are given
+            seed=chance_of(self.record.seed, 0, SUFFIX).getrandbits(62),
+            resume=True,
+        )
+        for params in missing(best, again.trials, repeats):
+            again.enqueue(params)
+        waiting = sum(trial.state is TrialState.WAITING for trial in again.trials)
+        again.optimize(objective, n_trials=waiting, **optimize)
+        return validated(best, again.trials, self.record.sign)
 
     def stop(self) -> None:
         """Begin no more trials; call it in a callback, or in the objective."""
