@@ -1,13 +1,16 @@
 """What a study refuses, and what a trial's end is taken for. Pure."""
 
 import math
+from collections.abc import Callable, Mapping
 
 from gptune.configs.reading import shown
 from gptune.errors import StudyError
 from gptune.foreign import foreign_call
-from gptune.study.domains import Domain
+from gptune.records import Scalar
+from gptune.study.domains import Domain, holds, show_point
 from gptune.study.records import StudyRecord, TrialState
 
+Constraint = Callable[[Mapping[str, Scalar]], bool]
 DIRECTIONS = ("minimize", "maximize")
 
 
@@ -62,6 +65,35 @@ def check_count(name: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise StudyError(f"{name}: must be a whole number >= 1, got {shown(value)}")
+
+
+def is_met(constraint: Constraint, params: Mapping[str, Scalar]) -> bool:
+    """Say whether a constraint is met; one that needs what is not there is taken to be."""
+    try:
+        return bool(constraint(params))
+    except KeyError:
+        return True
+
+
+def check_point(
+    known: Mapping[str, Domain] | None,
+    params: Mapping[str, Scalar],
+    allows: Callable[[Mapping[str, Scalar]], bool],
+) -> None:
+    """Check values that are to be tried, as far as the space is known.
+
+    Raises:
+        StudyError: If one does not lie in the space, or all of them against a constraint.
+    """
+    if known is None:
+        return
+    for name, value in params.items():
+        if name not in known or not holds(known[name], value):
+            raise StudyError(
+                f"enqueue: {name}={value!r} does not lie in the space {known.get(name)!r}"
+            )
+    if params.keys() == known.keys() and not allows(params):
+        raise StudyError(f"enqueue: {show_point(params)} does not meet the constraints")
 
 
 def check_same(

@@ -91,6 +91,17 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
         """The value reported last, at the largest step."""
         return self.reports[max(self.reports)] if self.reports else None
 
+    def to_row(self) -> dict[str, object]:
+        """Give a flat row: what a table is made of."""
+        return {
+            "number": self.number,
+            "state": self.state.value,
+            "value": self.value,
+            **{f"params.{name}": value for name, value in self.params.items()},
+            "seconds": self.seconds,
+            "error": self.error,
+        }
+
     @property
     def seconds(self) -> float | None:
         """How long it ran, once it is finished [s]."""

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gptune.configs import nearest
 from gptune.errors import StudyError
 from gptune.records import Scalar
+from gptune.study import checks
 from gptune.study.book import Book
-from gptune.study.checks import check_count, check_same, check_study, ending
 from gptune.study.database import MEMORY
 from gptune.study.desk import Desk
-from gptune.study.domains import Domain, holds, read_domains, show_point
+from gptune.study.domains import Domain, read_domains, show_point
 from gptune.study.executors import Executor, Here
 from gptune.study.loop import Limits, Loop
 from gptune.study.pruners import Pruner
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from gptune.study.importance import Importance
 
 logger = logging.getLogger("gptune")
-Constraint = Callable[[Mapping[str, Scalar]], bool]
 
 
 class Study:
@@ -73,20 +73,37 @@ class Study:
         pruner: Pruner | None = None,
         seed: int = 0,
         resume: bool = False,
-        constraints: Iterable[Constraint] = (),
+        constraints: Iterable[checks.Constraint] = (),
     ) -> None:
-        check_study(name, direction, seed)
+        checks.check_study(name, direction, seed)
         domains = None if space is None else read_domains(space)
         self.storage = storage if isinstance(storage, Storage) else Storage(storage)
-        self.record, is_new = self.storage.create(name, direction, domains, seed)
+        found, is_new = self.storage.find(name), False
+        if found is None:
+            found, is_new = self.storage.create(name, direction, domains, seed)
         if not is_new:
-            check_same(self.record, direction, domains, resume=resume)
+            checks.check_same(found, direction, domains, resume=resume)
+        self.record = found
         self.sampler = sampler if sampler is not None else _default_sampler()
         self._constraints = tuple(constraints)
         self._desk = Desk(self.storage, self.record, pruner)
         self._stopped = threading.Event()
 
-    # what is known ------------------------------------------------------------------------------
+    @classmethod
+    def load(cls, name: str, storage: str | Path | Storage) -> "Study":
+        """Open a study that is there, by its name, to look at it: nothing is written.
+
+        Raises:
+            StudyError: If there is none of that name; the others are named.
+            StorageError: If the storage cannot be read.
+        """
+        held = storage if isinstance(storage, Storage) else Storage(storage, writes=False)
+        record = held.find(name)
+        if record is None:
+            names = [one.name for one in held.studies()]
+            hint = nearest(name, names) if names else "there are none"
+            raise StudyError(f"study {name!r}: is not in {held.url!r}; {hint}")
+        return cls(name, storage=held, direction=record.direction, seed=record.seed, resume=True)
 
     @property
     def name(self) -> str:
@@ -139,17 +156,7 @@ class Study:
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Give a flat row for each trial: what a table, or ``pandas.DataFrame``, is made of."""
-        return [
-            {
-                "number": trial.number,
-                "state": trial.state.value,
-                "value": trial.value,
-                **{f"params.{name}": value for name, value in trial.params.items()},
-                "seconds": trial.seconds,
-                "error": trial.error,
-            }
-            for trial in self.trials
-        ]
+        return [trial.to_row() for trial in self.trials]
 
     def importance(self) -> dict[str, "Importance"]:
         """Say how much each parameter matters, the most important first: Sobol indices.
@@ -161,8 +168,6 @@ class Study:
 
         book = self._seen()
         return importance_of(self._view_at(book, number=len(book.trials)))
-
-    # ask and tell -------------------------------------------------------------------------------
 
     def ask(self, *, owned: bool = False) -> Trial:
         """Begin a trial; give its value to `tell`.
@@ -220,7 +225,7 @@ class Study:
         """
         number = trial if isinstance(trial, int) else trial.number
         read = as_number(value)
-        ended, why = ending(state, value, read)
+        ended, why = checks.ending(state, value, read)
         is_complete = ended is TrialState.COMPLETE
         with self._desk.lock:
             made = self.storage.finish(
@@ -242,17 +247,8 @@ class Study:
         Raises:
             StudyError: If a value does not lie in the space, or against a constraint.
         """
-        known = self.record.space
-        for name, value in params.items():
-            if known is not None and (name not in known or not holds(known[name], value)):
-                raise StudyError(
-                    f"enqueue: {name}={value!r} does not lie in the space {known.get(name)!r}"
-                )
-        if known is not None and params.keys() == known.keys() and not self._allows(params):
-            raise StudyError(f"enqueue: {show_point(params)} does not meet the constraints")
+        checks.check_point(self.record.space, params, self._allows)
         return self.storage.enqueue(self.record.id, params).number
-
-    # optimize -----------------------------------------------------------------------------------
 
     def optimize(
         self,
@@ -309,10 +305,10 @@ class Study:
         again, only what is missing is run. ``trial.seed`` is another one in each repeat.
 
         Args:
-            objective: As for `optimize`.
+            objective: As for `optimize`, and so are ``executor``, ``catch`` and others.
             top: How many of the best [trials].
             repeats: How often each of them [trials].
-            **optimize: More for `optimize`: ``executor``, ``catch``, ``timeout``, ``callbacks``.
+            **optimize: More for `optimize`.
 
         Returns:
             What each came to, the best on average first.
@@ -320,8 +316,8 @@ class Study:
         Raises:
             StudyError: If a number is wrong, or no trial is complete.
         """
-        for name, value in (("top", top), ("repeats", repeats)):
-            check_count(name, value)
+        checks.check_count("top", top)
+        checks.check_count("repeats", repeats)
         best = best_points(self.trials, self.record.sign, top) or [self.best_trial]  # which raises
         again = Study(
             self.name + SUFFIX,
@@ -344,7 +340,7 @@ class Study:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether `stop` was called since `optimize` began."""
+        """Whether `stop` was called."""
         return self._stopped.is_set()
 
     def close(self) -> None:
@@ -356,8 +352,6 @@ class Study:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    # inside -------------------------------------------------------------------------------------
 
     def _seen(self) -> Book:
         with self._desk.lock:
@@ -392,14 +386,7 @@ class Study:
         )
 
     def _allows(self, params: Mapping[str, Scalar]) -> bool:
-        return all(_is_met(constraint, params) for constraint in self._constraints)
-
-
-def _is_met(constraint: Constraint, params: Mapping[str, Scalar]) -> bool:
-    try:
-        return bool(constraint(params))
-    except KeyError:
-        return True
+        return all(checks.is_met(constraint, params) for constraint in self._constraints)
 
 
 def _default_sampler() -> Sampler:

@@ -425,3 +425,19 @@ def test_threads_share_a_study() -> None:
     study.optimize(bowl, n_trials=40, executor=Threads(4))
     assert [trial.number for trial in study.trials] == list(range(40))
     assert all(trial.value == bowl(trial.params) for trial in study.trials)
+
+
+def test_a_study_is_opened_to_be_looked_at_by_its_name_alone(tmp_path: Path) -> None:
+    place = tmp_path / "study.db"
+    with Study("one", storage=place, direction="maximize", seed=3, sampler=RandomSampler()) as made:
+        made.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=5)
+        with Study.load("one", place) as seen:
+            assert seen.trials == made.trials
+            assert (seen.direction, seen.best_value) == ("maximize", made.best_value)
+            with pytest.raises(StorageError, match="read"):
+                seen.ask()
+    with pytest.raises(StudyError, match=r"'onne': is not in 'sqlite:///.*'; .*one"):
+        Study.load("onne", place)
+    with pytest.raises(StorageError):
+        Study.load("one", tmp_path / "not-there.db")
+    assert not (tmp_path / "not-there.db").exists()

@@ -102,8 +102,6 @@ def test_validated_again_only_what_is_missing_is_run(tmp_path: Path) -> None:
         pytest.fail("nothing is missing")
 
     assert study.validate(never, top=2, repeats=2) == first
-        study.validate(lambda params: pytest.fail("nothing is missing"), top=2, repeats=2) == first
-    )
     more = study.validate(noisy, top=2, repeats=3)
     for one in more:
         (before,) = [old for old in first if old.number == one.number]
