@@ -15,6 +15,7 @@ FAMILIES = {  # file -> its verbs; only the one that is wanted is loaded, for st
     "demo": ("demo",),
     "looking": ("status", "log", "explain", "ls", "export", "doctor"),
     "recipes": ("recipe",),
+    "studies": ("study",),
     "verifying": ("verify",),
     "steering": (
         *("enable", "disable", "pause", "resume", "set", "pin", "unpin"),

@@ -84,7 +84,7 @@ class Study:
         if not is_new:
             checks.check_same(found, direction, domains, resume=resume)
         self.record = found
-        self.sampler = sampler if sampler is not None else _default_sampler()
+        self._sampler = sampler
         self._constraints = tuple(constraints)
         self._desk = Desk(self.storage, self.record, pruner)
         self._stopped = threading.Event()
@@ -114,6 +114,15 @@ class Study:
     def direction(self) -> str:
         """``minimize`` or ``maximize``."""
         return self.record.direction
+
+    @property
+    def sampler(self) -> Sampler:
+        """What says what to try; the default one is made, and torch loaded, when it is asked."""
+        if self._sampler is None:
+            from gptune.study.gaussian import GaussianProcessSampler
+
+            self._sampler = GaussianProcessSampler()
+        return self._sampler
 
     @property
     def space(self) -> dict[str, Domain]:
@@ -387,9 +396,3 @@ class Study:
 
     def _allows(self, params: Mapping[str, Scalar]) -> bool:
         return all(checks.is_met(constraint, params) for constraint in self._constraints)
-
-
-def _default_sampler() -> Sampler:
-    from gptune.study.gaussian import GaussianProcessSampler
-
-    return GaussianProcessSampler()
