@@ -7,20 +7,12 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from gptune.configs import STUDY
-from gptune.core.fitting import fit
-from gptune.core.history import History
-from gptune.core.likelihood import Form
 from gptune.core.space import SearchSpace
-from gptune.core.surrogate import Surrogate
-from gptune.errors import StudyError
 from gptune.records import Categorical
-from gptune.study.places import Places, observations_of, searched
+from gptune.study.landscape import landscape_of
 from gptune.study.samplers import View
 
 SAMPLES = 4096  # points of each of the two samples
-LEAST = 4  # trials, of which a model says anything
-CHUNK = 4096  # places that are asked for at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +45,16 @@ def importance_of(view: View, *, samples: int = SAMPLES) -> dict[str, Importance
     Source:
         Saltelli et al. (2010), Computer Physics Communications 181; Jansen (1999) for the total.
     """
-    parameters = searched(view.space)
-    observations = observations_of(view, Places(view.space, parameters), STUDY.max_observations)
-    if not parameters or len(observations) < LEAST:
-        raise StudyError(
-            f"importance: needs {LEAST} finished trials of at least one parameter, got "
-            f"{len(observations)} of {len(parameters)}; run more"
-        )
-    space = SearchSpace(parameters)
-    history = History.of(space, len(observations), observations, len(observations))
-    made = fit(history.data(STUDY.decay), Form(kernel=STUDY.kernel), None, count=len(observations))
-    if made is None:
-        raise StudyError("importance: no model fits these trials; run more")
+    land = landscape_of(view, "importance")
+    parameters = land.space.parameters
     first, second = _units(len(parameters), samples, view.seed)
-    one, other = (_mean(made.surrogate, _places(space, unit)) for unit in (first, second))
+    one, other = (land.mean(_places(land.space, unit)) for unit in (first, second))
     variance = torch.cat([one, other]).var()
     found = {}
     for index, name in enumerate(parameters):
         mixed = first.clone()
         mixed[:, index] = second[:, index]
-        both = _mean(made.surrogate, _places(space, mixed))
+        both = land.mean(_places(land.space, mixed))
         found[name] = Importance(
             first=_share((other * (both - one)).mean(), variance),
             total=_share((one - both).square().mean() / 2, variance),
@@ -107,8 +89,3 @@ def _columns(space: SearchSpace, unit: Tensor) -> Iterator[Tensor]:
             yield torch.nn.functional.one_hot(chosen, count).to(unit)
         else:
             yield share.unsqueeze(-1)
-
-
-def _mean(surrogate: Surrogate, places: Tensor) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([surrogate.marginal(part)[0] for part in torch.split(places, CHUNK)])

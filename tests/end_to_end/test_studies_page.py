@@ -17,13 +17,16 @@ def test_the_blocks_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for block in blocks:
         exec(compile(block, "docs/studies.md", "exec"), scope)
         studies.append(scope["study"])
-    first, second, resumed, pruned, middle = studies
+    first, second, resumed, pruned, drawn, middle = studies
     assert len(first.trials) == 20
     assert first.best_value < 0.01
     assert len(second.trials) == len(resumed.trials) == 15
     for trial in resumed.trials:
         assert trial.params["width"] % trial.params["heads"] == 0
     assert {trial.state for trial in pruned.trials} == {"complete", "pruned"}
+    assert drawn is pruned
+    for name in ("history", "curves", "slices"):
+        assert "plotly" in (tmp_path / f"{name}.html").read_text()
     assert middle.best_params == {"rate": 0.5}
     assert (tmp_path / "study.db").is_file()
     for study in (first, second, resumed):
