@@ -7,10 +7,14 @@ from pathlib import Path
 MOST_DIGITS = 10  # of a process's number
 
 
+@cache  # asked at each trial, and the kernel takes a millisecond to answer
 def this_worker() -> str:
     """Name this process so that no other one, then or now, has that name: ``host:pid:start``."""
     pid = os.getpid()
     return f"{_host()}:{pid}:{_start(pid)}"
+
+
+os.register_at_fork(after_in_child=this_worker.cache_clear)
 
 
 def is_alive(worker: str) -> bool:

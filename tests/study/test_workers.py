@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -98,6 +98,14 @@ def raising(error: Exception) -> Callable[[int, int], None]:
     return kill
 
 
+@pytest.fixture
+def unknown() -> Iterator[None]:
+    this_worker.cache_clear()
+    yield
+    this_worker.cache_clear()
+
+
+@pytest.mark.usefixtures("unknown")
 def test_where_nothing_is_listed_a_process_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on other systems than Linux: a number that is used again is not seen there."""
     monkeypatch.setattr(workers, "Path", lambda name: Path("/nowhere"))
