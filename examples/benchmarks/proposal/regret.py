@@ -57,6 +57,11 @@ def _run(job: Job) -> Row:
     return Row(job, trace, round(spent, 2))
 
 
+def known_optimum(task: str) -> float | None:
+    """Give a problem's least loss, where it is known."""
+    return PROBLEMS[task].optimum
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """All methods on one problem.
@@ -85,7 +90,9 @@ class Comparison:
         ]
 
 
-def compare(rows: Mapping[Job, Row]) -> list[Comparison]:
+def compare(
+    rows: Mapping[Job, Row], optimum_of: Callable[[str], float | None] = known_optimum
+) -> list[Comparison]:
     """Compare the methods problem by problem.
 
     Where no optimum is known, regret is measured from the best loss that any method found.
@@ -98,7 +105,7 @@ def compare(rows: Mapping[Job, Row]) -> list[Comparison]:
         for job, row in sorted(rows.items(), key=lambda item: item[0].seed):
             if job.task == task:
                 finals.setdefault(job.method, []).append(row.final)
-        known = PROBLEMS[task].optimum
+        known = optimum_of(task)
         best = min(min(values) for values in finals.values()) if known is None else known
         floor = FLOOR * (statistics.median(finals["random"]) - best)
         regrets = {m: [max(v - best, floor) for v in values] for m, values in finals.items()}

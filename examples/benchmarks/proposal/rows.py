@@ -37,11 +37,16 @@ class Row:
         return self.trace[-1]
 
 
-def engine_version() -> str:
-    """Name the engine by its version and a digest of its code, comments and docstrings apart."""
-    core = Path(gptune.__file__).parent / "core"
+def engine_version(*rooms: str) -> str:
+    """Name the engine by its version and a digest of its code, comments and docstrings apart.
+
+    Args:
+        rooms: Packages that count, beside ``core``.
+    """
+    home = Path(gptune.__file__).parent
     digest = hashlib.blake2b(digest_size=3)
-    for module in sorted(core.rglob("*.py")):
+    modules = [path for room in ("core", *rooms) for path in sorted((home / room).rglob("*.py"))]
+    for module in modules:
         digest.update(ast.dump(_without_docstrings(ast.parse(module.read_text()))).encode())
     return f"{gptune.__version__}+{digest.hexdigest()}"
 
