@@ -1,12 +1,14 @@
 """The page on studies, taken at its word: its blocks run, and do what it says."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import gptune
+from gptune.cli import main
 
 
 def test_the_blocks_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +19,7 @@ def test_the_blocks_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for block in blocks:
         exec(compile(block, "docs/studies.md", "exec"), scope)
         studies.append(scope["study"])
-    first, second, resumed, pruned, drawn, middle = studies
+    first, second, resumed, pruned, drawn, middle, noisy = studies
     assert len(first.trials) == 20
     assert first.best_value < 0.01
     assert len(second.trials) == len(resumed.trials) == 15
@@ -28,9 +30,42 @@ def test_the_blocks_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("history", "curves", "slices"):
         assert "plotly" in (tmp_path / f"{name}.html").read_text()
     assert middle.best_params == {"rate": 0.5}
+    assert len(noisy.trials) == 20
     assert (tmp_path / "study.db").is_file()
     for study in (first, second, resumed):
         study.close()
+
+
+def test_what_is_not_run_is_python_and_names_what_is_there() -> None:
+    """Ray and the frameworks are run by the tests of their adapters."""
+    blocks = re.findall(
+        r"```python no-run\n(.*?)```", Path("docs/studies.md").read_text(), re.DOTALL
+    )
+    assert len(blocks) == 3
+    for block in blocks:
+        lines = [line for line in block.splitlines() if line.startswith("from gptune")]
+        compile(block, "docs/studies.md", "exec")
+        exec("\n".join(lines), {})
+
+
+def test_the_commands_of_the_page_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path("docs/studies.md").read_text()
+    (console,) = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "space.yaml").write_text("rate: {type: float, low: 1.0e-5, high: 0.1, log: true}")
+    (tmp_path / "mine.py").write_text("def objective(params):\n    return params['rate'] ** 2\n")
+    for line in console.splitlines():
+        words = line.partition("#")[0].removeprefix("$ gptune ").split()
+        if "--workers" in words:
+            words = words[: words.index("--workers")]  # processes of pytest's own are in the way
+        shorter = {"50": "5", "80": "7"}
+        assert main([shorter.get(word, word) for word in words]) == 0, line
+    assert "rate:" in capsys.readouterr().out
+    assert len((tmp_path / "bowl.csv").read_text().splitlines()) == 8
+    assert (tmp_path / "bowl.html").is_file()
 
 
 def test_what_the_page_names_is_there() -> None:
