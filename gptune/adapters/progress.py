@@ -4,6 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 
@@ -17,7 +18,7 @@ def progress_bar(total: int, *, wanted: bool | None) -> Iterator[Progress]:
     """
     shown = sys.stderr.isatty() if wanted is None else wanted
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[said]}"))
-    with Progress(*columns, disable=not shown, transient=False) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
         bar.add_task("training", total=total, said="")
         yield bar
 

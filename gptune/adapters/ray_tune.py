@@ -44,6 +44,7 @@ class GptuneSearcher(Searcher):
         storage: Of the study; a file lets you look at it, and is read again by ``Tuner.restore``.
         sampler: Of the study; the Gaussian process by default.
         seed: Of the study.
+        resume: Whether to go on with a study of that name, in a new run of Tune.
 
     Raises:
         SpaceError: If the space is wrong.
@@ -68,11 +69,12 @@ class GptuneSearcher(Searcher):
         storage: str | Path = MEMORY,
         sampler: Sampler | None = None,
         seed: int = 0,
+        resume: bool = False,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
         self._space = None if space is None else read_domains(space)
         self._chosen: dict[str, Any] = {"name": name, "storage": str(storage), "seed": seed}
-        self._chosen["sampler"] = sampler
+        self._chosen |= {"sampler": sampler, "resume": resume}
         self._study: Study | None = None
         self._live: dict[str, int] = {}  # Tune's name of a trial -> the study's number
         self._past: list[dict[str, Any]] | None = None  # what a restore brings back
@@ -163,7 +165,8 @@ class GptuneSearcher(Searcher):
             )
         direction = DIRECTIONS[str(self._mode)]
         resumes = self._past is not None
-        study = Study(**self._chosen, space=self._space, direction=direction, resume=resumes)
+        chosen = {**self._chosen, "resume": resumes or self._chosen["resume"]}
+        study = Study(**chosen, space=self._space, direction=direction)
         for row in self._past or ():
             study.enqueue(row["params"])
             trial = study.ask()

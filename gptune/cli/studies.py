@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "studies.db"
 SAMPLERS = ("gp", "random", "sobol", "grid")
-PRUNERS = ("none", "median", "halving")
+PRUNERS = ("none", "median", "percentile", "halving", "patience", "threshold")
 PLOTS = ("history", "importance", "slices", "contour", "parallel_coordinates", "learning_curves")
 
 

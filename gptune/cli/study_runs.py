@@ -13,7 +13,15 @@ from gptune.cli.terminal import printable
 from gptune.errors import StudyError, UsageError
 from gptune.foreign import foreign_call
 from gptune.study.executors import Executor, Here, Processes
-from gptune.study.pruners import NoPruner, Pruner, SuccessiveHalvingPruner, median_pruner
+from gptune.study.pruners import (
+    NoPruner,
+    PatiencePruner,
+    PercentilePruner,
+    Pruner,
+    SuccessiveHalvingPruner,
+    ThresholdPruner,
+    median_pruner,
+)
 from gptune.study.samplers import GridSampler, RandomSampler, Sampler, SobolSampler
 from gptune.study.storage import Storage
 from gptune.study.study import Study
@@ -103,6 +111,9 @@ def find_objective(named: str) -> Callable[..., Any]:
 
 def _optimize(args: Namespace, storage: Storage, direction: str, *, resume: bool) -> int:
     objective, executor = find_objective(args.objective), _executor(args.workers)
+    limits = (args.trials, args.total, args.timeout)
+    if args.sampler != "grid" and all(limit is None for limit in limits):
+        raise UsageError("study: say how long, with --trials, --total or --timeout")
     with Study(
         args.name,
         storage=storage,
@@ -111,8 +122,6 @@ def _optimize(args: Namespace, storage: Storage, direction: str, *, resume: bool
         pruner=_pruner(args.pruner),
         resume=resume,
     ) as study:
-        if args.trials is None and args.total is None and args.timeout is None:
-            raise UsageError("study: say how long, with --trials, --total or --timeout")
         study.optimize(
             objective,
             args.trials,
@@ -155,7 +164,10 @@ def _pruner(name: str) -> Pruner:
     made: dict[str, Callable[[], Pruner]] = {
         "none": NoPruner,
         "median": median_pruner,
+        "percentile": PercentilePruner,
         "halving": SuccessiveHalvingPruner,
+        "patience": PatiencePruner,
+        "threshold": ThresholdPruner,
     }
     return made[name]()
 

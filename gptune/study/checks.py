@@ -1,8 +1,9 @@
 """What a study refuses, and what a trial's end is taken for. Pure."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from gptune.configs import nearest
 from gptune.configs.reading import shown
 from gptune.errors import StudyError
 from gptune.foreign import foreign_call
@@ -11,6 +12,7 @@ from gptune.study.domains import Domain, holds, show_point
 from gptune.study.records import StudyRecord, TrialState
 
 Constraint = Callable[[Mapping[str, Scalar]], bool]
+Callback = Callable[..., object]
 DIRECTIONS = ("minimize", "maximize")
 
 
@@ -67,12 +69,54 @@ def check_count(name: str, value: object) -> None:
         raise StudyError(f"{name}: must be a whole number >= 1, got {shown(value)}")
 
 
-def is_met(constraint: Constraint, params: Mapping[str, Scalar]) -> bool:
-    """Say whether a constraint is met; one that needs what is not there is taken to be."""
+def is_met(constraint: Constraint, params: Mapping[str, Scalar], known: Iterable[str] = ()) -> bool:
+    """Say whether a constraint is met; one that needs what is not there is taken to be.
+
+    Args:
+        constraint: The user's.
+        params: A point.
+        known: Every parameter, where the space was given up front and the point is a whole one.
+
+    Raises:
+        StudyError: If it needs what no point has.
+    """
     try:
         return bool(constraint(params))
-    except KeyError:
+    except KeyError as error:
+        names = list(known)
+        if names and params.keys() >= set(names):
+            hint = nearest(str(error.args[0]), names)
+            raise StudyError(
+                f"constraints: one needs {error}, which is no parameter; {hint}"
+            ) from None
         return True
+
+
+def exceptions(given: object) -> tuple[type[Exception], ...]:
+    """Read which exceptions are to be caught: one, or several.
+
+    Raises:
+        StudyError: If one of them is none.
+    """
+    several = given if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    listed = tuple(several)
+    for one in listed:
+        if not (isinstance(one, type) and issubclass(one, Exception)):
+            raise StudyError(f"catch: must be exceptions, such as (ValueError,), got {shown(one)}")
+    return listed
+
+
+def functions(name: str, given: object) -> tuple[Callable[..., object], ...]:
+    """Read functions that are to be called.
+
+    Raises:
+        StudyError: If one of them is none.
+    """
+    listed = tuple(given) if isinstance(given, Iterable) else (given,)
+    for one in listed:
+        if not callable(one):
+            raise StudyError(f"{name}: must be a list of functions, got {shown(one)}")
+    return listed
 
 
 def check_point(
@@ -88,7 +132,9 @@ def check_point(
     if known is None:
         return
     for name, value in params.items():
-        if name not in known or not holds(known[name], value):
+        if name not in known:
+            raise StudyError(f"enqueue: {name!r} is no parameter; {nearest(name, known)}")
+        if not holds(known[name], value):
             raise StudyError(
                 f"enqueue: {name}={value!r} does not lie in the space {known.get(name)!r}"
             )

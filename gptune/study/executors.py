@@ -6,9 +6,11 @@ from concurrent.futures import Executor as Pool
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
 
-from gptune.errors import WorkerLostError
+from gptune.errors import StudyError, WorkerLostError
+from gptune.foreign import foreign_call
 from gptune.study.checks import check_count
 from gptune.study.objective import Outcome, evaluate
 from gptune.study.ticket import Ticket
@@ -124,9 +126,15 @@ class Processes:
         """Run it in a process.
 
         Raises:
-            StudyError: If the storage is in memory.
+            StudyError: If the storage is in memory, or the objective cannot be imported.
         """
         ticket = Ticket.of(trial)
+        sent = foreign_call(lambda: ForkingPickler.dumps(objective))
+        if sent.error is not None:
+            raise StudyError(
+                f"executor: other processes cannot import the objective ({sent.message}); define "
+                "it in a module, at its top, or use Threads"
+            )
         pool = self._idle.pop() if self._idle else _one_process()
         future = pool.submit(run_ticket, objective, ticket)
         future.add_done_callback(lambda done: self._take_back(pool, done))

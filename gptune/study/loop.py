@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
+from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from gptune.errors import StudyError
 from gptune.foreign import foreign_call
 from gptune.study.executors import LOST, Executor
-from gptune.study.objective import Measured, Outcome
+from gptune.study.objective import Measured, Outcome, variance
 from gptune.study.records import TrialRecord, TrialState
 from gptune.study.samplers import GridSpent
 from gptune.study.trial import Trial
@@ -33,6 +34,11 @@ class Owner(Protocol):
     @property
     def best(self) -> TrialRecord | None:
         """The best complete trial, if there is one."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many trials were begun [trials]."""
         ...
 
     def begin(self, worker: str, total: int | None = None) -> Trial | None:
@@ -110,7 +116,7 @@ class Loop:
 
     def run(self, tell: Callable[[TrialRecord], None], *, progress: bool | None) -> None:
         """Run; what the objective raises, and what is not to be caught, passes at the end."""
-        with _bar(self._limits, wanted=progress) as advance, self._ready():
+        with _bar(self._limits, done=self._study.count, wanted=progress) as advance, self._ready():
             while True:
                 self._fill()
                 if not self._running:
@@ -179,7 +185,10 @@ class Loop:
             return self._study.tell(trial, state=state, error=outcome.message)
         given = outcome.value
         value = given if isinstance(given, Measured) else Measured(given)
-        return self._study.tell(trial, value.value, noise=value.noise)
+        noise = foreign_call(lambda: variance(value.noise))
+        if noise.error is not None:
+            return self._study.tell(trial, state=TrialState.FAILED, error=str(noise.error))
+        return self._study.tell(trial, value.value, noise=noise.value)
 
     def _lose(self, trial: Trial) -> TrialRecord | None:
         """Begin a trial again whose worker died; once."""
@@ -187,7 +196,10 @@ class Loop:
         if self._lost[trial.number] <= RETRIES:
             self._submit(trial)
             return None
-        died = f"its worker died {self._lost[trial.number]} times"
+        died = (
+            f"its worker died {self._lost[trial.number]} times; if all do, guard what your script "
+            'starts with: if __name__ == "__main__":'
+        )
         return self._study.tell(trial, state=TrialState.FAILED, error=died)
 
     @contextlib.contextmanager
@@ -206,7 +218,7 @@ class Loop:
 
 @contextlib.contextmanager
 def _bar(
-    limits: Limits, *, wanted: bool | None
+    limits: Limits, *, done: int, wanted: bool | None
 ) -> Iterator[Callable[[TrialRecord, float | None], None]]:
     """Show how far a study has come, if somebody watches."""
     shown = sys.stderr.isatty() if wanted is None else wanted
@@ -215,8 +227,9 @@ def _bar(
         MofNCompleteColumn(),
         TextColumn("{task.fields[said]}"),
     )
-    with Progress(*columns, disable=not shown) as bar:
-        task = bar.add_task("trials", total=limits.n_trials or limits.total, said="")
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        total, begun = (limits.n_trials, 0) if limits.n_trials else (limits.total, done)
+        task = bar.add_task("trials", total=total, completed=begun, said="")
 
         def advance(record: TrialRecord, best: float | None) -> None:
             said = "" if best is None else f"best {best:.6g}"

@@ -1,13 +1,15 @@
 """Calling an objective, and what came of it."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gptune.errors import TrialPruned
+from gptune.configs.reading import shown
+from gptune.errors import StudyError, TrialPruned
 from gptune.foreign import foreign_call
-from gptune.study.trial import Trial
+from gptune.study.trial import Trial, as_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,18 @@ class Measured:
 
     value: float
     noise: float | None = None
+
+
+def variance(given: object) -> float | None:
+    """Read how uncertain a value is [squared units of value]; ``None`` where nobody says.
+
+    Raises:
+        StudyError: If it is no variance.
+    """
+    read = as_number(given)
+    if given is not None and (read is None or not 0 <= read < math.inf):
+        raise StudyError(f"noise: must be a variance, a number >= 0, got {shown(given)}")
+    return read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +65,11 @@ def arguments(objective: Callable[..., Any], trial: Trial) -> tuple[Any, ...]:
     """Give the trial; with a space that was given up front its parameters, and it if wanted."""
     if not trial.is_given:
         return (trial,)
-    return (trial.params, trial) if _takes_two(objective) else (trial.params,)
+    return (trial.params, trial) if takes_two(objective) else (trial.params,)
 
 
-def _takes_two(objective: Callable[..., Any]) -> bool:
+def takes_two(objective: Callable[..., Any]) -> bool:
+    """Say whether an objective needs two arguments."""
     try:
         parameters = inspect.signature(objective).parameters.values()
     except (TypeError, ValueError):

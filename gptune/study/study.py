@@ -17,6 +17,7 @@ from gptune.study.desk import Desk
 from gptune.study.domains import Domain, read_domains, show_point
 from gptune.study.executors import Executor, Here
 from gptune.study.loop import Limits, Loop
+from gptune.study.objective import variance
 from gptune.study.pruners import Pruner
 from gptune.study.records import TrialRecord, TrialState
 from gptune.study.samplers import RandomSampler, Sampler, Suggestion, View, chance_of
@@ -141,8 +142,7 @@ class Study:
         Raises:
             StudyError: If none is complete.
         """
-        best = self.best
-        if best is None:
+        if (best := self.best) is None:
             raise StudyError(f"study {self.name!r}: no trial is complete yet; see study.trials")
         return best
 
@@ -152,6 +152,11 @@ class Study:
         return self._seen().best
 
     @property
+    def count(self) -> int:
+        """How many trials there are that were begun [trials]."""
+        return sum(trial.state is not TrialState.WAITING for trial in self.trials)
+
+    @property
     def best_params(self) -> dict[str, Scalar]:
         """The parameters of the best trial."""
         return dict(self.best_trial.params)
@@ -159,9 +164,7 @@ class Study:
     @property
     def best_value(self) -> float:
         """The objective of the best trial."""
-        value = self.best_trial.value
-        assert value is not None
-        return value
+        return float(self.best_trial.value or 0.0)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Give a flat row for each trial: what a table, or ``pandas.DataFrame``, is made of."""
@@ -184,8 +187,7 @@ class Study:
         Args:
             owned: Whether it is begun again by others if this process dies.
         """
-        trial = self.begin(this_worker() if owned else "")
-        assert trial is not None
+        assert (trial := self.begin(this_worker() if owned else "")) is not None
         return trial
 
     def begin(self, worker: str, total: int | None = None) -> Trial | None:
@@ -232,8 +234,8 @@ class Study:
             StorageError: If it is not running.
             StudyError: If the state is no end.
         """
-        number = trial if isinstance(trial, int) else trial.number
-        read = as_number(value)
+        number = trial.number if isinstance(trial, Trial) else int(trial)
+        read, spread = as_number(value), variance(noise)
         ended, why = checks.ending(state, value, read)
         is_complete = ended is TrialState.COMPLETE
         with self._desk.lock:
@@ -241,7 +243,7 @@ class Study:
                 (self.record.id, number),
                 ended,
                 value=read if is_complete else None,
-                noise=noise if is_complete else None,
+                noise=spread if is_complete else None,
                 error=error or why,
             )
         if ended is TrialState.FAILED:
@@ -267,8 +269,8 @@ class Study:
         total: int | None = None,
         timeout: float | None = None,
         patience: int | None = None,
-        callbacks: Iterable[Callable[["Study", TrialRecord], object]] = (),
-        catch: type[Exception] | tuple[type[Exception], ...] = (),
+        callbacks: checks.Callback | Iterable[checks.Callback] = (),
+        catch: type[Exception] | Iterable[type[Exception]] = (),
         executor: Executor | None = None,
         progress: bool | None = None,
     ) -> None:
@@ -296,7 +298,7 @@ class Study:
         """
         limits = Limits(n_trials=n_trials, total=total, timeout=timeout, patience=patience)
         self._stopped.clear()
-        caught, heard = catch if isinstance(catch, tuple) else (catch,), tuple(callbacks)
+        caught, heard = checks.exceptions(catch), checks.functions("callbacks", callbacks)
 
         def tell(trial: TrialRecord) -> None:
             for callback in heard:
@@ -339,8 +341,7 @@ class Study:
         )
         for params in missing(best, again.trials, repeats):
             again.enqueue(params)
-        waiting = sum(trial.state is TrialState.WAITING for trial in again.trials)
-        again.optimize(objective, n_trials=waiting, **optimize)
+        again.optimize(objective, total=len(again.trials), **optimize)
         return validated(best, again.trials, self.record.sign)
 
     def stop(self) -> None:
@@ -395,4 +396,5 @@ class Study:
         )
 
     def _allows(self, params: Mapping[str, Scalar]) -> bool:
-        return all(checks.is_met(constraint, params) for constraint in self._constraints)
+        known = self.record.space or ()
+        return all(checks.is_met(constraint, params, known) for constraint in self._constraints)

@@ -385,7 +385,7 @@ def test_inputs_may_be_mappings_and_tuples_and_go_to_the_models_device() -> None
 
 def test_a_bar_is_shown_on_demand(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     Setting().fit(tuner=False, progress=True)
-    assert "epoch 4" in capsys.readouterr().out
+    assert "epoch 4" in capsys.readouterr().err
     Setting().fit(tuner=False)
     assert capsys.readouterr().out == ""
 

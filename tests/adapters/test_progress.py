@@ -15,5 +15,5 @@ def test_a_bar_shows_steps_and_words_if_somebody_watches(
     with progress_bar(8, wanted=wanted) as bar:
         show(bar, 4, "epoch 1  training 0.5")
         assert bar.tasks[0].completed == 4
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     assert ("epoch 1  training 0.5" in shown) is bool(wanted)

@@ -441,3 +441,85 @@ def test_a_study_is_opened_to_be_looked_at_by_its_name_alone(tmp_path: Path) -> 
     with pytest.raises(StorageError):
         Study.load("one", tmp_path / "not-there.db")
     assert not (tmp_path / "not-there.db").exists()
+
+
+@pytest.mark.parametrize("noise", [np.float32(0.25), torch.tensor(0.25), 0.25])
+def test_the_noise_of_a_value_may_be_any_number(noise: Any) -> None:
+    study = Study("one", space={"x": Float(0.0, 1.0)}, sampler=RandomSampler())
+    study.optimize(lambda params: Measured(params["x"], noise=noise), n_trials=2)
+    assert [trial.noise for trial in study.trials] == [0.25, 0.25]
+    study.tell(study.ask(), 1.0, noise=noise)
+    assert study.trials[-1].noise == 0.25
+
+
+@pytest.mark.parametrize("noise", [-1.0, math.inf, math.nan, "low", [0.1]])
+def test_a_noise_that_is_no_variance_fails_its_trial_and_nothing_else(noise: Any) -> None:
+    study = Study("one", space={"x": Float(0.0, 1.0)}, sampler=RandomSampler())
+    study.optimize(
+        lambda params, trial: Measured(1.0, noise=noise if trial.number == 0 else 0.1), n_trials=2
+    )
+    first, second = study.trials
+    assert (first.state, second.state) == ("failed", "complete")
+    assert "noise: must be a variance" in first.error
+    trial = study.ask()
+    with pytest.raises(StudyError, match="noise: must be a variance"):
+        study.tell(trial, 1.0, noise=noise)
+    assert study.tell(trial, 1.0).state == "complete"
+
+
+@pytest.mark.parametrize("catch", [ValueError, (ValueError,), [KeyError, ValueError], {ValueError}])
+def test_exceptions_to_catch_may_be_one_or_any_several(catch: Any) -> None:
+    def objective(trial: Trial) -> float:
+        raise ValueError("no")
+
+    study = Study("one", sampler=RandomSampler())
+    study.optimize(objective, n_trials=2, catch=catch)
+    assert [trial.state.value for trial in study.trials] == ["failed"] * 2
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"catch": "ValueError"}, "catch: must be exceptions, such as"),
+        ({"catch": [int]}, "catch: must be exceptions, such as"),
+        ({"catch": KeyboardInterrupt}, "catch: must be exceptions"),
+        ({"callbacks": [3]}, "callbacks: must be a list of functions"),
+        ({"callbacks": "x"}, "callbacks: must be a list of functions"),
+    ],
+)
+def test_what_cannot_be_caught_or_called_is_said_before_anything_runs(
+    chosen: Any, said: str
+) -> None:
+    study = Study("one", sampler=RandomSampler())
+    with pytest.raises(StudyError, match=said):
+        study.optimize(lambda trial: 1.0, n_trials=2, **chosen)
+    assert study.trials == []
+
+
+def test_one_callback_needs_no_list() -> None:
+    heard: list[int] = []
+    study = Study("one", sampler=RandomSampler())
+    study.optimize(
+        lambda trial: 1.0, n_trials=2, callbacks=lambda _, trial: heard.append(trial.number)
+    )
+    assert heard == [0, 1]
+
+
+def test_a_constraint_that_names_no_parameter_is_an_error_and_not_ignored() -> None:
+    space = {"rate": Float(0.0, 1.0), "width": Float(0.0, 1.0)}
+    study = Study("one", space=space, constraints=[lambda p: bool(p["rte"])])
+    with pytest.raises(StudyError, match=r"one needs 'rte', which is no parameter; .*rate"):
+        study.optimize(lambda params: params["rate"], n_trials=3)
+    with pytest.raises(StudyError, match=r"enqueue: 'rte' is no parameter; .*rate"):
+        study.enqueue({"rte": 0.5})
+
+
+def test_a_bar_goes_to_stderr_and_begins_where_the_study_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = Study("one", sampler=RandomSampler())
+    study.optimize(lambda trial: 1.0, total=5)
+    study.optimize(lambda trial: 1.0, total=8, progress=True)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "8/8" in said.err

@@ -1,6 +1,8 @@
 """The best trials again: which, how often, on which seeds, and what is said of them."""
 
 import math
+import os
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -139,3 +141,29 @@ def test_wrong_numbers_are_named(chosen: dict[str, Any]) -> None:
 def test_without_a_complete_trial_there_is_no_best_one() -> None:
     with pytest.raises(StudyError, match="no trial is complete yet"):
         Study("one", space=SPACE).validate(noisy)
+
+
+def test_what_a_death_interrupted_is_finished_the_next_time(tmp_path: Path) -> None:
+    study = Study("one", storage=tmp_path / "study.db", space=SPACE, sampler=RandomSampler())
+    study.optimize(noisy, n_trials=4)
+    begun: list[int] = []
+
+    class Death(BaseException):
+        pass
+
+    def dies(params: Mapping[str, Any], trial: Trial) -> float:
+        begun.append(trial.number)
+        if len(begun) == 2:
+            again = Study.load("one" + SUFFIX, tmp_path / "study.db")
+            assert again.trials[1].state == "running"
+            raise Death
+        return noisy(params, trial)
+
+    with pytest.raises(Death):
+        study.validate(dies, top=1, repeats=3)
+    with sqlite3.connect(tmp_path / "study.db") as db:  # as a death leaves it, of another process
+        dead = f"{os.uname().nodename}:1:0"
+        db.execute("UPDATE trial SET state = 'running', worker = ? WHERE number = 5", (dead,))
+    db.close()
+    (found,) = study.validate(noisy, top=1, repeats=3)
+    assert len(found.values) == 3
