@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gptune.configs import nearest
 from gptune.errors import StudyError
@@ -187,8 +187,9 @@ class Study:
         Args:
             owned: Whether it is begun again by others if this process dies.
         """
-        assert (trial := self.begin(this_worker() if owned else "")) is not None
-        return trial
+        return cast(
+            Trial, self.begin(this_worker() if owned else "")
+        )  # without a limit there is one
 
     def begin(self, worker: str, total: int | None = None) -> Trial | None:
         """Begin a trial, if there are not enough already.

@@ -105,6 +105,6 @@ def test_an_objective_that_cannot_be_sent_is_said_at_once_and_no_trial_is_lost(
     tmp_path: Path,
 ) -> None:
     study = Study("one", storage=tmp_path / "study.db", sampler=RandomSampler())
-    with pytest.raises(StudyError, match="cannot import the objective .*or use Threads"):
+    with pytest.raises(StudyError, match=r"cannot import the objective .*or use Threads"):
         study.optimize(lambda trial: 1.0, n_trials=3, executor=Processes(1))
     assert not [trial for trial in study.trials if trial.state != "waiting"]
