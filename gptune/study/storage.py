@@ -19,15 +19,24 @@ import msgspec
 from gptune.errors import StorageError
 from gptune.records import Scalar
 from gptune.study.database import MEMORY, PREFIX, advice, open_file, read_url
-from gptune.study.domains import Domain, Domains
+from gptune.study.domains import Domains
 from gptune.study.records import StudyRecord, TrialRecord, TrialState
+from gptune.study.rows import (
+    OPEN,
+    begun_of,
+    first_open,
+    next_number,
+    put_report,
+    read_trial,
+    stands_of,
+    study_of,
+    text_of,
+    trial_of,
+    update,
+)
 from gptune.study.schema import COLUMNS
 from gptune.study.workers import is_alive
 
-# Left to itself SQLite goes through all trials, for it does not know how few of them are open.
-OPEN = (
-    "trial INDEXED BY trial_open WHERE study = ? AND state = ? AND state IN ('waiting', 'running')"
-)
 ATTEMPTS = 5  # a trial whose process died so often has failed
 
 
@@ -82,13 +91,13 @@ class Storage:
         """List all studies, the oldest first."""
         with self._reading() as db:
             rows = db.execute("SELECT * FROM study ORDER BY id").fetchall()
-        return [_study(row) for row in rows]
+        return [study_of(row) for row in rows]
 
     def find(self, name: str) -> StudyRecord | None:
         """Find a study by its name."""
         with self._reading() as db:
             row = db.execute("SELECT * FROM study WHERE name = ?", (name,)).fetchone()
-        return None if row is None else _study(row)
+        return None if row is None else study_of(row)
 
     def create(
         self, name: str, direction: str, space: Domains | None, seed: int
@@ -97,14 +106,14 @@ class Storage:
         with self._writing() as db:
             row = db.execute("SELECT * FROM study WHERE name = ?", (name,)).fetchone()
             if row is not None:
-                return _study(row), False
-            text = None if space is None else _text(space)
+                return study_of(row), False
+            text = None if space is None else text_of(space)
             row = db.execute(
                 "INSERT INTO study (name, direction, space, seed, created) VALUES (?, ?, ?, ?, ?) "
                 "RETURNING *",
                 (name, direction, text, seed, self._clock()),
             ).fetchone()
-            return _study(row), True
+            return study_of(row), True
 
     def delete(self, name: str) -> bool:
         """Remove a study with all of its trials; says whether there was one."""
@@ -124,11 +133,11 @@ class Storage:
         with self._writing() as db:
             number = self._left(db, study)
             if number is None:
-                number = _first(db, study, TrialState.WAITING)
+                number = first_open(db, study, TrialState.WAITING)
             if number is None:
-                if total is not None and _begun(db, study) >= total:
+                if total is not None and begun_of(db, study) >= total:
                     return None
-                number = _next(db, study)
+                number = next_number(db, study)
                 db.execute(
                     "INSERT INTO trial (study, number, state, revision) VALUES (?, ?, ?, 0)",
                     (study, number, TrialState.RUNNING),
@@ -145,12 +154,12 @@ class Storage:
     def enqueue(self, study: int, fixed: Mapping[str, Scalar]) -> TrialRecord:
         """Let a trial wait whose values are given."""
         with self._writing() as db:
-            number = _next(db, study)
+            number = next_number(db, study)
             db.execute(
                 "INSERT INTO trial (study, number, state, revision) VALUES (?, ?, ?, 0)",
                 (study, number, TrialState.WAITING),
             )
-            return self._change(db, (study, number), "fixed = ?", (_text(fixed),))
+            return self._change(db, (study, number), "fixed = ?", (text_of(fixed),))
 
     def withdraw(self, trial: tuple[int, int]) -> None:
         """Take a trial that was begun back: the next one to begin is this one, as it was."""
@@ -159,7 +168,7 @@ class Storage:
                 "SELECT attempts, params, fixed FROM trial WHERE study = ? AND number = ?", trial
             ).fetchone()
             is_new = row["attempts"] == 1 and row["params"] == "{}" and row["fixed"] == "{}"
-            if is_new and _begun(db, trial[0]) == trial[1] + 1:
+            if is_new and begun_of(db, trial[0]) == trial[1] + 1:
                 db.execute("DELETE FROM trial WHERE study = ? AND number = ?", trial)
                 db.execute(
                     "UPDATE study SET begun = begun - 1, revision = revision + 1 WHERE id = ?",
@@ -167,7 +176,7 @@ class Storage:
                 )
                 return
             changed = "state = ?, worker = '', attempts = attempts - 1"
-            _update(db, trial, changed, (TrialState.WAITING,))
+            update(db, trial, changed, (TrialState.WAITING,))
 
     def suggest(
         self,
@@ -185,19 +194,14 @@ class Storage:
             memory: What the sampler wants to know again; as it was, if ``None``.
         """
         more = "" if memory is None else ", memory = ?"
-        values = (_text(params), _text(space)) + (() if memory is None else (_text(memory),))
+        values = (text_of(params), text_of(space)) + (() if memory is None else (text_of(memory),))
         with self._writing() as db:
-            _update(db, trial, f"params = ?, space = ?{more}", values)
+            update(db, trial, f"params = ?, space = ?{more}", values)
 
     def report(self, trial: tuple[int, int], step: int, value: float) -> None:
         """Write an intermediate value down; a step that was reported before is replaced."""
         with self._writing() as db:
-            db.execute(
-                "INSERT INTO report VALUES (?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET value = excluded.value",
-                (*trial, step, value),
-            )
-            _update(db, trial, "state = state", ())
+            put_report(db, trial, step, value)
 
     def finish(
         self,
@@ -232,18 +236,18 @@ class Storage:
     def changes(self, study: int, since: int) -> Changes:
         """Give what changed after a revision."""
         with self._reading() as db:
-            stands = _stands(db, study)
+            stands = stands_of(db, study)
             if stands["revision"] == since:
                 return Changes((), since, stands["begun"])
             db.execute("BEGIN")  # one view of all that is read
             try:
-                stands = _stands(db, study)
+                stands = stands_of(db, study)
                 rows = db.execute(
                     f"SELECT {COLUMNS} FROM trial INDEXED BY trial_revision "
                     "WHERE study = ? AND revision > ? ORDER BY number",
                     (study, since),
                 ).fetchall()
-                trials = tuple(self._trial(db, study, row) for row in rows)
+                trials = tuple(trial_of(db, study, row) for row in rows)
                 return Changes(trials, stands["revision"], stands["begun"])
             finally:
                 db.execute("COMMIT")
@@ -265,40 +269,15 @@ class Storage:
             error = f"its process died {row['attempts']} times"
             changed = (TrialState.FAILED, error, self._clock())
             trial = (study, row["number"])
-            _update(db, trial, "state = ?, error = ?, ended = ?, worker = ''", changed)
+            update(db, trial, "state = ?, error = ?, ended = ?, worker = ''", changed)
         return None
 
     def _change(
         self, db: sqlite3.Connection, trial: tuple[int, int], what: str, values: tuple[Any, ...]
     ) -> TrialRecord:
         """Change a trial, and read it with all that it has come to."""
-        _update(db, trial, what, values)
-        row = db.execute(
-            f"SELECT {COLUMNS} FROM trial WHERE study = ? AND number = ?", trial
-        ).fetchone()
-        return self._trial(db, trial[0], row)
-
-    def _trial(self, db: sqlite3.Connection, study: int, row: sqlite3.Row) -> TrialRecord:
-        reports = db.execute(
-            "SELECT step, value FROM report WHERE study = ? AND number = ? ORDER BY step",
-            (study, row["number"]),
-        ).fetchall()
-        return TrialRecord(
-            number=row["number"],
-            state=TrialState(row["state"]),
-            params=_plain(row["params"], dict[str, Scalar]),
-            space=_plain(row["space"], dict[str, Domain]),
-            fixed=_plain(row["fixed"], dict[str, Scalar]),
-            value=row["value"],
-            noise=row["noise"],
-            reports={report["step"]: report["value"] for report in reports},
-            error=row["error"],
-            attempts=row["attempts"],
-            worker=row["worker"],
-            begun=row["begun"],
-            ended=row["ended"],
-            memory=_plain(row["memory"], dict[str, Any]),
-        )
+        update(db, trial, what, values)
+        return read_trial(db, trial)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -338,61 +317,3 @@ class Storage:
             raise StorageError(
                 f"storage {self.url!r}: holds what gptune has not written ({error})"
             ) from error
-
-
-def _study(row: sqlite3.Row) -> StudyRecord:
-    space = None if row["space"] is None else _plain(row["space"], dict[str, Domain])
-    return StudyRecord(
-        id=row["id"],
-        name=row["name"],
-        direction=row["direction"],
-        space=space,
-        seed=row["seed"],
-        created=row["created"],
-    )
-
-
-def _update(
-    db: sqlite3.Connection, trial: tuple[int, int], what: str, values: tuple[Any, ...]
-) -> None:
-    """Change a trial, and raise the revision of its study and its own to the next one."""
-    revision = db.execute(
-        "UPDATE study SET revision = revision + 1 WHERE id = ? RETURNING revision", trial[:1]
-    ).fetchone()["revision"]
-    db.execute(
-        f"UPDATE trial SET {what}, revision = ? WHERE study = ? AND number = ?",
-        (*values, revision, *trial),
-    )
-
-
-def _stands(db: sqlite3.Connection, study: int) -> sqlite3.Row:
-    row: sqlite3.Row = db.execute(
-        "SELECT revision, begun FROM study WHERE id = ?", (study,)
-    ).fetchone()
-    return row
-
-
-def _first(db: sqlite3.Connection, study: int, state: TrialState) -> int | None:
-    row = db.execute(f"SELECT min(number) AS number FROM {OPEN}", (study, state)).fetchone()
-    number: int | None = row["number"]
-    return number
-
-
-def _begun(db: sqlite3.Connection, study: int) -> int:
-    number: int = db.execute("SELECT begun FROM study WHERE id = ?", (study,)).fetchone()["begun"]
-    return number
-
-
-def _next(db: sqlite3.Connection, study: int) -> int:
-    number: int = db.execute(
-        "UPDATE study SET begun = begun + 1 WHERE id = ? RETURNING begun - 1", (study,)
-    ).fetchone()[0]
-    return number
-
-
-def _text(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _plain(text: str, kind: Any) -> Any:
-    return msgspec.json.decode(text, type=kind) if text != "{}" else {}
