@@ -151,6 +151,17 @@ class Storage:
                 (TrialState.RUNNING, worker, self._clock()),
             )
 
+    def restart(self, trial: tuple[int, int]) -> TrialRecord:
+        """Begin a running trial again, by the same worker: its reports are gone, its values stay.
+
+        Raises:
+            StorageError: If it is not running.
+        """
+        with self._writing() as db:
+            _check_running(db, trial, "so it cannot be begun again")
+            db.execute("DELETE FROM report WHERE study = ? AND number = ?", trial)
+            return self._change(db, trial, "begun = ?, attempts = attempts + 1", (self._clock(),))
+
     def enqueue(self, study: int, fixed: Mapping[str, Scalar]) -> TrialRecord:
         """Let a trial wait whose values are given."""
         with self._writing() as db:
@@ -218,14 +229,7 @@ class Storage:
             StorageError: If it is not running.
         """
         with self._writing() as db:
-            row = db.execute(
-                "SELECT state FROM trial WHERE study = ? AND number = ?", trial
-            ).fetchone()
-            was = "not there" if row is None else row["state"]
-            if was != TrialState.RUNNING:
-                raise StorageError(
-                    f"trial {trial[1]}: is {was}, so nothing can be told of it; tell each once"
-                )
+            _check_running(db, trial, "so nothing can be told of it; tell each once")
             return self._change(
                 db,
                 trial,
@@ -317,3 +321,10 @@ class Storage:
             raise StorageError(
                 f"storage {self.url!r}: holds what gptune has not written ({error})"
             ) from error
+
+
+def _check_running(db: sqlite3.Connection, trial: tuple[int, int], so: str) -> None:
+    row = db.execute("SELECT state FROM trial WHERE study = ? AND number = ?", trial).fetchone()
+    was = "not there" if row is None else row["state"]
+    if was != TrialState.RUNNING:
+        raise StorageError(f"trial {trial[1]}: is {was}, {so}")

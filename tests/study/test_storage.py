@@ -355,3 +355,47 @@ def test_a_change_that_fails_half_way_is_not_made() -> None:
         storage.suggest((study, 0), {"x": object()}, {})  # type: ignore[dict-item]
     assert storage.begin(study, "") is not None
     assert len(storage.changes(study, 0).trials) == 2
+
+
+# --- beginning again ----------------------------------------------------------------------------
+
+
+def test_a_trial_that_is_begun_again_here_keeps_its_values_and_its_worker() -> None:
+    storage = Storage(":memory:", clock=iter(range(100)).__next__)
+    study = made(storage)
+    storage.enqueue(study, {"y": 2})
+    begun = storage.begin(study, this_worker())
+    assert begun is not None
+    storage.suggest((study, 0), {"x": 1.0, "y": 2}, {}, {"fitted": 3})
+    storage.report((study, 0), 3, 0.5)
+    known = storage.changes(study, 0)
+    again = storage.restart((study, 0))
+    assert (again.params, again.fixed, again.memory) == (
+        {"x": 1.0, "y": 2},
+        {"y": 2},
+        {"fitted": 3},
+    )
+    assert (again.state, again.worker) == ("running", this_worker())
+    assert (again.attempts, again.reports) == (2, {})
+    assert again.begun is not None
+    assert begun.begun is not None
+    assert again.begun > begun.begun
+    assert storage.changes(study, known.revision).trials == (again,)
+    assert storage.restart((study, 0)).attempts == 3
+
+
+def test_only_a_trial_that_runs_is_begun_again() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    storage.enqueue(study, {})
+    with pytest.raises(StorageError, match="trial 0: is waiting, so it cannot be begun again"):
+        storage.restart((study, 0))
+    storage.begin(study, this_worker())
+    storage.report((study, 0), 1, 1.0)
+    storage.finish((study, 0), TrialState.FAILED)
+    with pytest.raises(StorageError, match="trial 0: is failed, so"):
+        storage.restart((study, 0))
+    with pytest.raises(StorageError, match="trial 5: is not there, so"):
+        storage.restart((study, 5))
+    (trial,) = storage.changes(study, 0).trials
+    assert (trial.attempts, trial.reports) == (1, {1: 1.0})
