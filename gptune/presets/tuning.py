@@ -1,10 +1,11 @@
 """Studies that are ready to run: of a reinforcement-learning algorithm, and of an agent."""
 
 import inspect
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean, variance
+from statistics import mean, variance
 from typing import Any
 
 from gptune.configs import nearest
@@ -49,7 +50,8 @@ def tune_rl(
         agent_name: What the study is found again by; the algorithm's name by default.
         storage: Where it is kept; see `Study`.
         replicates: How often each trial is scored, with seeds of its own; the value is their mean,
-            and its noise their variance over their number.
+            and its noise their variance over their number. A score that is not finite ends the
+            trial, which has failed.
         seed: Of all chance.
         **optimize: More for `Study.optimize`: ``timeout``, ``executor``, ``callbacks``.
 
@@ -132,12 +134,19 @@ def _score(objective: Objective, replicates: int, params: dict[str, Scalar], tri
     scores = []
     for number in range(replicates):
         given = objective(dict(params), trial.seed + number) if seeded else objective(dict(params))
-        score = as_number(given)
-        if score is None:
-            return given  # the study says what is wrong with it
+        score = as_number(given.value if isinstance(given, Measured) else given)
+        if replicates == 1 or score is None or not math.isfinite(score):
+            return given  # the study says what is wrong with it, if anything is
         scores.append(score)
-    noise = variance(scores) / replicates if replicates > 1 else None
-    return Measured(fmean(scores), noise=noise)
+    return Measured(mean(scores), noise=_noise(scores))
+
+
+def _noise(scores: Sequence[float]) -> float | None:
+    """Give the variance of the scores' mean; ``None`` if it is too large to be written."""
+    try:
+        return variance(scores) / len(scores)
+    except OverflowError:
+        return None
 
 
 def _takes_a_seed(objective: Objective) -> bool:

@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gptune import presets
 from gptune.errors import StudyError
+from gptune.study.objective import Measured
+from gptune.study.records import TrialRecord
 
 
 def score(params: dict[str, Any]) -> float:
@@ -83,9 +87,9 @@ def test_a_grid_has_three_values_of_each_number() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any], named: str) -> None:
-    given = {"algorithm": "dqn", "direction": "maximize", **wrong}
+    chosen = {"algorithm": "dqn", "direction": "maximize", **wrong}
     with pytest.raises(StudyError, match=named):
-        presets.tune_rl(given.pop("algorithm"), score, **given)
+        presets.tune_rl(chosen.pop("algorithm"), score, **chosen)
 
 
 def test_a_score_that_is_no_number_makes_a_failed_trial() -> None:
@@ -98,3 +102,61 @@ def test_a_score_that_is_no_number_makes_a_failed_trial() -> None:
         method="random",
     )
     assert study.trials[0].state == "failed"
+
+
+def scored(*scores: Any, replicates: int | None = None) -> TrialRecord:
+    """Give the trial whose replicates come to these scores."""
+    left = list(scores)
+    study = presets.tune_rl(
+        "dqn",
+        lambda params: left.pop(0),
+        direction="maximize",
+        n_trials=1,
+        replicates=replicates or len(scores),
+        method="random",
+    )
+    return study.trials[0]
+
+
+@pytest.mark.parametrize("odd", [math.inf, -math.inf, math.nan, pytest.param(10**400, id="10^400")])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_score_that_is_not_finite_makes_a_failed_trial_that_shows_it(
+    odd: float, place: int
+) -> None:
+    trial = scored(*[1.0] * place, odd, replicates=3)
+    assert trial.state == "failed"
+    assert trial.error.startswith("the objective must give a finite number, and gave ")
+    if isinstance(odd, float):
+        assert trial.error.endswith(f" {odd}")
+    assert scored(Measured(odd), replicates=2).state == "failed"
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=5))
+@settings(deadline=None, max_examples=40)
+def test_every_finite_score_has_a_mean_and_a_noise_if_that_can_be_written(
+    scores: list[float],
+) -> None:
+    trial = scored(*scores)
+    assert trial.state == "complete"
+    assert trial.value is not None
+    assert min(scores) <= trial.value <= max(scores)
+    assert trial.noise is None or 0 <= trial.noise < math.inf
+
+
+def test_huge_scores_have_a_mean_and_no_noise() -> None:
+    trial = scored(1.5e308, 1.5e308, -1.5e308)
+    assert trial.value == pytest.approx(0.5e308)
+    assert trial.noise is None
+
+
+def test_scores_that_say_how_sure_they_are_are_averaged_too() -> None:
+    trial = scored(Measured(1.0, noise=9.0), Measured(2.0, noise=9.0), 6.0)
+    assert trial.value == 3.0
+    assert trial.noise == pytest.approx(7.0 / 3)
+    assert scored(Measured(1.0), Measured("good"), 1.0).state == "failed"  # type: ignore[arg-type]
+
+
+def test_a_score_that_is_not_repeated_keeps_the_noise_that_it_says() -> None:
+    trial = scored(Measured(1.0, noise=0.25))
+    assert (trial.value, trial.noise) == (1.0, 0.25)
+    assert scored(1.0).noise is None
