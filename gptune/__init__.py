@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         value_actuators,
     )
     from gptune.adapters.loop import fit
+    from gptune.adjustment.adjustment import AutomaticAdjustment
+    from gptune.adjustment.tuning import Tuning
     from gptune.configs import Recipe
     from gptune.core.criteria import (
         Acquisition,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Acquisition": "core.criteria",
     "Actuator": "actuators",
+    "AutomaticAdjustment": "adjustment.adjustment",
     "Categorical": "records",
     "Decision": "records",
     "ExpectedImprovement": "core.criteria",
@@ -81,6 +84,7 @@ _HOMES = {
     "Trial": "study.trial",
     "TrialPruned": "errors",
     "Tuner": "online.tuner",
+    "Tuning": "adjustment.tuning",
     "UpperConfidenceBound": "core.criteria",
     "dropout_actuator": "actuators",
     "evolve_recipe": "recipe.evolve",
@@ -95,6 +99,7 @@ _HOMES = {
 __all__ = [
     "Acquisition",
     "Actuator",
+    "AutomaticAdjustment",
     "Categorical",
     "Decision",
     "ExpectedImprovement",
@@ -125,6 +130,7 @@ __all__ = [
     "Trial",
     "TrialPruned",
     "Tuner",
+    "Tuning",
     "UpperConfidenceBound",
     "__version__",
     "dropout_actuator",

@@ -11,6 +11,7 @@ import gptune
 PUBLIC = [
     "Acquisition",
     "Actuator",
+    "AutomaticAdjustment",
     "Categorical",
     "Decision",
     "ExpectedImprovement",
@@ -41,6 +42,7 @@ PUBLIC = [
     "Trial",
     "TrialPruned",
     "Tuner",
+    "Tuning",
     "UpperConfidenceBound",
     "__version__",
     "dropout_actuator",

@@ -16,6 +16,7 @@ FAMILIES = {  # file -> its verbs; only the one that is wanted is loaded, for st
     "looking": ("status", "log", "explain", "ls", "export", "doctor"),
     "recipes": ("recipe",),
     "studies": ("study",),
+    "adjusting": ("adjust",),
     "verifying": ("verify",),
     "steering": (
         *("enable", "disable", "pause", "resume", "set", "pin", "unpin"),

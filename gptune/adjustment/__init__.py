@@ -1,0 +1,1 @@
+"""Automatic adjustment: watch a deployed model, re-tune when it slips, compare, hand over."""
