@@ -19,6 +19,7 @@ from gptune.errors import SpaceError
 from gptune.records import Categorical, Float, Integer, Parameter, Scalar, check_range
 
 MOST_STEPS = 2**53  # beyond, floats skip some
+EXACT = {bool: bool, str: str.__str__, int: int.__int__, float: float.__float__}
 FEW = 2**40  # up to here floats tell whole numbers apart also after some sums
 
 
@@ -93,6 +94,7 @@ def number_domain(
     Raises:
         SpaceError: If the bounds are wrong, or ``log`` and ``step`` are both given.
     """
+    low, high, log, step = plain(low), plain(high), plain(log), plain(step)
     if not isinstance(log, bool):
         raise SpaceError(
             f"log must be true or false, got {shown(log)}; give True to search on a log scale"
@@ -124,6 +126,7 @@ def choice_domain(choices: Any) -> Domain:
     """
     if isinstance(choices, str) or not isinstance(choices, list | tuple):
         raise SpaceError(f"choices must be a list, got {shown(choices)}")
+    choices = tuple(plain(choice) for choice in choices)
     for choice in choices:
         if not isinstance(choice, bool | int | float | str):
             raise SpaceError(
@@ -137,7 +140,38 @@ def choice_domain(choices: Any) -> Domain:
                 "choices must be at most 2**63 - 1 in size, got a whole number of "
                 f"{choice.bit_length()} bits; give it as text"
             )
-    return Fixed(choices[0]) if len(choices) == 1 else Categorical(tuple(choices))
+    return Fixed(choices[0]) if len(choices) == 1 else Categorical(choices)
+
+
+def plain(value: Any) -> Any:
+    """Give the plain value that a scalar of NumPy's, or a member of an enum, stands for.
+
+    Whatever else it is comes back as it is.
+
+    Example:
+        >>> import numpy as np
+        >>> plain(np.float64(0.5)), plain(np.int64(3)), plain(None)
+        (0.5, 3, None)
+    """
+    if type(value) in EXACT:
+        return value
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "shape", None) == ():
+        value = item()
+    kind = next((one for one in EXACT if isinstance(value, one)), None)
+    return value if kind is None else EXACT[kind](value)  # type: ignore[operator]
+
+
+def is_scalar(value: object) -> bool:
+    """Say whether something is a plain value that can be written down: finite, and not too large.
+
+    Example:
+        >>> is_scalar(0.5), is_scalar("a"), is_scalar(float("nan")), is_scalar([1])
+        (True, True, False, False)
+    """
+    if isinstance(value, str):
+        return value.encode(errors="ignore").decode() == value  # no half of a surrogate pair
+    return isinstance(value, bool) or _is_number(value)
 
 
 def read_domain(name: str, given: object) -> Domain:
@@ -169,7 +203,7 @@ def _again(given: Domain) -> Domain:
     """Make a record once more: it may hold what plain data may not, such as a choice of NaN."""
     match given:
         case Stepped(low=low, high=high, step=step):
-            return Stepped(low, high, step)
+            return Stepped(plain(low), plain(high), plain(step))
         case Fixed(value=value):
             return choice_domain([value])
         case Categorical(choices=choices):
@@ -226,6 +260,7 @@ def holds(domain: Domain, value: object) -> bool:
         >>> holds(Integer(1, 3), 2), holds(Integer(1, 3), 2.0), holds(Float(0.0, 1.0), 1)
         (True, False, True)
     """
+    value = plain(value)
     if isinstance(domain, Fixed | Categorical):
         choices = (domain.value,) if isinstance(domain, Fixed) else domain.choices
         return any(type(one) is type(value) and one == value for one in choices)
@@ -251,6 +286,7 @@ def inner(domain: Domain) -> Parameter | None:
 
 def to_inner(domain: Domain, value: Scalar) -> Scalar | None:
     """Give where a value lies in the inner parameter; ``None`` if it is none of a domain's."""
+    value = plain(value)
     if not holds(domain, value):
         return None
     return _step_of(domain, value) if isinstance(domain, Stepped) else value

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gptune.records import Scalar
-from gptune.study.domains import Domain
+from gptune.study.domains import Domain, is_scalar, plain
 from gptune.study.records import StudyRecord, TrialRecord, TrialState
 from gptune.study.schema import COLUMNS
 
@@ -119,8 +119,19 @@ def next_number(db: sqlite3.Connection, study: int) -> int:
 
 
 def text_of(value: object) -> str:
-    """Write plain data as text."""
-    return msgspec.json.encode(value).decode()
+    """Write plain data as text, and scalars of NumPy's as plain ones.
+
+    Raises:
+        TypeError: If it holds anything else.
+    """
+    return msgspec.json.encode(value, enc_hook=_written).decode()
+
+
+def _written(value: object) -> Scalar:
+    made: Scalar = plain(value)
+    if not is_scalar(made):
+        raise TypeError(f"an object of {type(value).__name__} is no plain data")
+    return made
 
 
 def _plain(text: str, kind: Any) -> Any:

@@ -15,7 +15,17 @@ from gptune.configs import nearest
 from gptune.configs.reading import shown
 from gptune.errors import StudyError
 from gptune.records import Categorical, Integer, Scalar
-from gptune.study.domains import Domain, Domains, Fixed, Stepped, at_share, draw, inner, to_inner
+from gptune.study.domains import (
+    Domain,
+    Domains,
+    Fixed,
+    Stepped,
+    at_share,
+    draw,
+    inner,
+    plain,
+    to_inner,
+)
 from gptune.study.records import TrialRecord
 
 LARGEST_GRID = 10**6  # points; a larger one is a mistake
@@ -206,7 +216,7 @@ def _read_grid(grid: object) -> dict[str, tuple[Scalar, ...]]:
             raise StudyError(
                 f"grid: {name}: must be a list of at least one value, got {shown(values)}"
             )
-    return {name: tuple(values) for name, values in grid.items()}
+    return {name: tuple(plain(one) for one in values) for name, values in grid.items()}
 
 
 class GridSpent(StudyError):

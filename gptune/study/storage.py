@@ -16,10 +16,11 @@ from typing import Any
 
 import msgspec
 
-from gptune.errors import StorageError
+from gptune.configs.reading import shown
+from gptune.errors import StorageError, StudyError
 from gptune.records import Scalar
 from gptune.study.database import MEMORY, PREFIX, advice, open_file, read_url
-from gptune.study.domains import Domains
+from gptune.study.domains import Domains, is_scalar, plain
 from gptune.study.records import StudyRecord, TrialRecord, TrialState
 from gptune.study.rows import (
     OPEN,
@@ -163,14 +164,19 @@ class Storage:
             return self._change(db, trial, "begun = ?, attempts = attempts + 1", (self._clock(),))
 
     def enqueue(self, study: int, fixed: Mapping[str, Scalar]) -> TrialRecord:
-        """Let a trial wait whose values are given."""
+        """Let a trial wait whose values are given.
+
+        Raises:
+            StudyError: Naming the one that is no plain value.
+        """
+        values = _read_values(fixed)
         with self._writing() as db:
             number = next_number(db, study)
             db.execute(
                 "INSERT INTO trial (study, number, state, revision) VALUES (?, ?, ?, 0)",
                 (study, number, TrialState.WAITING),
             )
-            return self._change(db, (study, number), "fixed = ?", (text_of(fixed),))
+            return self._change(db, (study, number), "fixed = ?", (text_of(values),))
 
     def withdraw(self, trial: tuple[int, int]) -> None:
         """Take a trial that was begun back: the next one to begin is this one, as it was."""
@@ -328,3 +334,17 @@ def _check_running(db: sqlite3.Connection, trial: tuple[int, int], so: str) -> N
     was = "not there" if row is None else row["state"]
     if was != TrialState.RUNNING:
         raise StorageError(f"trial {trial[1]}: is {was}, {so}")
+
+
+def _read_values(given: object) -> dict[str, Scalar]:
+    """Read values that are enqueued."""
+    if not isinstance(given, Mapping) or not all(isinstance(n, str) and n for n in given):
+        raise StudyError(f"enqueue: must be a mapping of names to values, got {shown(given)}")
+    values = {name: plain(value) for name, value in given.items()}
+    for name, value in values.items():
+        if not is_scalar(value):
+            raise StudyError(
+                f"enqueue: {name}: must be a finite number, text or a truth value, got "
+                f"{shown(value)}; leave it out to let it be suggested"
+            )
+    return values

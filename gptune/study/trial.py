@@ -1,9 +1,11 @@
 """One trial, as an objective sees it: it suggests values, takes reports, and says when to stop."""
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from gptune.configs.reading import BIGGEST, shown
 from gptune.errors import StudyError
 from gptune.records import Scalar
 from gptune.study.domains import (
@@ -12,6 +14,7 @@ from gptune.study.domains import (
     draw,
     holds,
     number_domain,
+    plain,
     show_point,
 )
 from gptune.study.records import StudyRecord, TrialRecord
@@ -122,18 +125,20 @@ class Trial:
 
         Args:
             value: A number; one that is not finite is kept as such.
-            step: How far it has come, such as the epoch [steps].
+            step: How far it has come, such as the epoch, an ``int`` or one of NumPy's [steps].
 
         Raises:
             StudyError: If one is no number.
         """
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise StudyError(f"report: step must be a whole number >= 0, got {step!r}")
-        number = as_number(value)
+        at, number = _as_step(step), as_number(value)
+        if at is None:
+            raise StudyError(
+                f"report: step must be a whole number >= 0 and below 2**63, got {shown(step)}"
+            )
         if number is None:
-            raise StudyError(f"report: value must be a number, got {value!r}")
-        self._reports[step] = number
-        self.desk.report(self.number, step, number)
+            raise StudyError(f"report: value must be a number, got {shown(value)}")
+        self._reports[at] = number
+        self.desk.report(self.number, at, number)
 
     def should_prune(self) -> bool:
         """Say whether it is not worth going on; then raise `TrialPruned`."""
@@ -172,7 +177,7 @@ class Trial:
         """Choose a value: what is fixed, what was proposed, or by chance."""
         for given in (self._fixed, self.proposed):
             if name in given and holds(domain, given[name]):
-                self._params[name] = given[name]
+                self._params[name] = plain(given[name])
                 break
         else:
             if name in self._fixed:
@@ -199,3 +204,12 @@ def as_number(value: object) -> float | None:
     if shape is None or tuple(shape) not in {(), (1,)} or not hasattr(value, "item"):
         return None
     return as_number(value.item())
+
+
+def _as_step(value: Any) -> int | None:
+    """Read a count of steps; ``None`` if it is none."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        return None
+    return None if isinstance(plain(value), bool) or not 0 <= number < BIGGEST else number

@@ -1,6 +1,7 @@
 """What a parameter may be is read as it was meant, or refused by name; every value comes back."""
 
 import math
+from enum import IntEnum, StrEnum
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -9,7 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +30,9 @@ from gptune.study.domains import (
     from_inner,
     holds,
     inner,
+    is_scalar,
     number_domain,
+    plain,
     read_domain,
     read_domains,
     show_point,
@@ -514,3 +519,104 @@ def test_half_a_log_scale_is_the_geometric_mean(low: float, high: float) -> None
 )
 def test_a_point_is_shown_in_one_line(params: dict[str, Scalar], wanted: str) -> None:
     assert show_point(params) == wanted
+
+
+# --- scalars of NumPy's -------------------------------------------------------------------
+
+
+class Word(StrEnum):
+    """A word that is a member of something."""
+
+    LONG = "long"
+
+
+class Level(IntEnum):
+    """A number that is one."""
+
+    HIGH = 3
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (np.float64(0.5), 0.5),
+        (np.float32(0.5), 0.5),
+        (np.int64(-3), -3),
+        (np.uint8(3), 3),
+        (np.bool_(True), True),
+        (np.str_("a"), "a"),
+        (np.array(2.5), 2.5),
+        (torch.tensor(2), 2),
+        (Word.LONG, "long"),
+        (Level.HIGH, 3),
+        (True, True),
+        (1, 1),
+        (1.0, 1.0),
+        ("a", "a"),
+    ],
+    ids=repr,
+)
+def test_a_scalar_of_numpys_is_read_as_a_plain_one(value: Any, wanted: Scalar) -> None:
+    made = plain(value)
+    assert type(made) is type(wanted)
+    assert made == wanted
+
+
+@given(anything)
+def test_what_is_plain_or_no_scalar_is_left_as_it_is(value: Any) -> None:
+    assert plain(value) is value
+    assert plain([value]) == [value]
+    ones = np.ones(2)
+    assert plain(ones) is ones
+
+
+number: Any = number_domain
+real: Any = Float
+choice: Any = Categorical
+stepped: Any = Stepped
+BOUNDS: list[tuple[Any, Any]] = [
+    (number(np.float64(0.5), np.float32(2)), Float(0.5, 2.0)),
+    (number(np.float64(0.5), np.float64(0.5)), Fixed(0.5)),
+    (number(np.int64(1), np.int32(9), whole=True), Integer(1, 9)),
+    (number(np.int64(1), np.int64(1), whole=True), Fixed(1)),
+    (number(np.int64(1), 9, whole=True, step=np.int64(2)), Stepped(1, 9, 2)),
+    (number(0.0, np.float64(1), step=np.float64(0.25)), Stepped(0.0, 1.0, 0.25)),
+    (number(1.0, 2.0, log=np.bool_(True)), Float(1.0, 2.0, log=True)),
+    (choice_domain([np.float64(0.5), np.int64(2), "a"]), Categorical((0.5, 2, "a"))),
+    (choice_domain([np.str_("a")]), Fixed("a")),
+    (choice_domain(list(Word)), Fixed("long")),
+    (read_domain("p", real(np.float64(0.5), np.float64(2.0))), Float(0.5, 2.0)),
+    (read_domain("p", choice((np.float64(1.0), np.int64(2)))), Categorical((1.0, 2))),
+    (read_domain("p", stepped(np.float64(0), np.float64(1), np.float64(0.5))), Stepped(0, 1, 0.5)),
+    (read_domain("p", Fixed(np.float64(0.5))), Fixed(0.5)),
+    (read_domain("p", {"type": "int", "low": np.int64(1), "high": np.int64(4)}), Integer(1, 4)),
+]
+
+
+@pytest.mark.parametrize(("made", "wanted"), BOUNDS, ids=[repr(wanted) for _, wanted in BOUNDS])
+def test_a_domain_of_numpys_scalars_holds_plain_ones(made: Domain, wanted: Domain) -> None:
+    assert made == wanted
+    assert type(made) is type(wanted)
+    text = msgspec.json.encode(made)  # which refuses what is not plain
+    assert msgspec.json.decode(text, type=Domain) == wanted
+
+
+def test_a_value_of_numpys_lies_where_a_plain_one_does() -> None:
+    assert holds(Integer(1, 3), np.int64(2))
+    assert not holds(Integer(1, 3), np.float64(2))
+    assert holds(Categorical(("a", 0.5)), np.float64(0.5))
+    assert type(to_inner(Float(0.0, 1.0), np.float64(0.5))) is float
+    assert to_inner(Stepped(2, 10, 2), np.int64(6)) == 2  # type: ignore[arg-type]
+
+
+@given(anything)
+def test_a_scalar_can_be_written_and_comes_back(value: Any) -> None:
+    if is_scalar(value):
+        assert msgspec.json.decode(msgspec.json.encode(value), type=Scalar) == value
+
+
+@pytest.mark.parametrize(
+    "value", [None, [1], (), {}, b"a", math.nan, math.inf, 2**63, -(2**63), "\ud800", 1j, object()]
+)
+def test_what_cannot_be_written_is_no_scalar(value: Any) -> None:
+    assert not is_scalar(value)

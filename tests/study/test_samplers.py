@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -341,6 +342,13 @@ def test_a_grid_may_be_any_sequence(values: list[int]) -> None:
         assert list(GridSampler({"n": given_}).sides(space)["n"]) == values
     side = range(2, 5)
     assert list(GridSampler({"n": side}).sides(space)["n"]) == [2, 3, 4]
+
+
+def test_a_grid_of_numpys_scalars_has_plain_points() -> None:
+    space: dict[str, Domain] = {"x": Float(0.0, 1.0), "n": Integer(1, 9)}
+    values: dict[str, Any] = {"x": list(np.linspace(0.0, 1.0, 3)), "n": [np.int64(3)]}
+    sides = GridSampler(values).sides(space)
+    assert repr(sides) == "{'x': (0.0, 0.5, 1.0), 'n': (3,)}"
 
 
 def test_a_grid_needs_a_space() -> None:

@@ -1,5 +1,6 @@
 """The file of studies: many processes, sudden deaths, bad files; nothing is lost."""
 
+import math
 import os
 import sqlite3
 import subprocess
@@ -7,10 +8,12 @@ import sys
 import time
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import numpy as np
 import pytest
 
-from gptune.errors import StorageError
+from gptune.errors import StorageError, StudyError
 from gptune.study.gaussian import GaussianProcessSampler
 from gptune.study.records import TrialState
 from gptune.study.samplers import RandomSampler
@@ -399,3 +402,38 @@ def test_only_a_trial_that_runs_is_begun_again() -> None:
         storage.restart((study, 5))
     (trial,) = storage.changes(study, 0).trials
     assert (trial.attempts, trial.reports) == (1, {1: 1.0})
+
+
+# --- what is enqueued ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", [[1], None, math.nan, -math.inf, {}, b"a", 2**63, "\ud800", object(), np.ones(2)]
+)
+def test_what_is_no_plain_value_is_not_enqueued_and_named(value: Any) -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    with pytest.raises(StudyError, match=r"^enqueue: rate: must be a finite number, text or"):
+        storage.enqueue(study, {"x": 1.0, "rate": value})
+    assert storage.changes(study, 0).begun == 0
+
+
+@pytest.mark.parametrize("params", [[1], None, "x", {1: 2}, {"": 2}])
+def test_what_is_enqueued_has_names(params: Any) -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    with pytest.raises(StudyError, match=r"^enqueue: must be a mapping of names to values, got"):
+        storage.enqueue(study, params)
+
+
+def test_scalars_of_numpys_are_kept_as_plain_ones() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    given: dict[str, Any] = {"x": np.float64(0.5), "n": np.int64(3), "b": np.bool_(True)}
+    kept = storage.enqueue(study, given)
+    assert repr(kept.fixed) == "{'x': 0.5, 'n': 3, 'b': True}"
+    storage.begin(study, "")
+    storage.suggest((study, 0), given, {}, {"loss": np.float32(0.5)})
+    (trial,) = storage.changes(study, 0).trials
+    assert repr(trial.params) == "{'x': 0.5, 'n': 3, 'b': True}"
+    assert trial.memory == {"loss": 0.5}

@@ -1,5 +1,6 @@
 """A trial as an objective sees it; the rest of it is in `test_study`."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptune.errors import SpaceError
-from gptune.study.samplers import RandomSampler
+from gptune.errors import SpaceError, StudyError
+from gptune.records import Categorical, Float, Integer
+from gptune.study.samplers import RandomSampler, Suggestion, View
 from gptune.study.study import Study
 from gptune.study.trial import as_number
 
@@ -119,3 +121,74 @@ def test_a_trial_says_what_it_is() -> None:
 )
 def test_numbers_are_read_from_whatever_holds_one(value: object, number: float | None) -> None:
     assert as_number(value) == number
+
+
+# --- scalars of NumPy's -------------------------------------------------------------------------
+
+
+def test_ranges_of_numpys_scalars_give_plain_values_that_are_kept(tmp_path: Path) -> None:
+    with Study("one", storage=tmp_path / "s.db", sampler=RandomSampler()) as study:
+        trial: Any = study.ask()
+        found = [
+            trial.suggest_float("x", np.float64(0.1), np.float32(1.0)),
+            trial.suggest_float("s", np.float64(0.0), np.float64(1.0), step=np.float64(0.25)),
+            trial.suggest_int("n", np.int64(1), np.int64(9)),
+            trial.suggest_categorical("c", [np.float64(0.5), np.float64(0.75)]),
+        ]
+        assert [type(one) for one in found] == [float, float, int, float]
+        assert trial.suggest_float("x", 0.1, 1.0) == found[0]
+        (kept,) = study.trials
+        assert kept.params == dict(zip("xsnc", found, strict=True))
+
+
+class Numpys:
+    """A sampler of somebody's own, that draws with NumPy."""
+
+    def suggest(self, view: View) -> Suggestion:
+        drawn: dict[str, Any] = {"x": np.float64(0.5), "n": np.int64(3), "c": np.str_("b")}
+        return Suggestion(drawn, {"loss": np.float32(0.5), "rows": [np.int64(3)]})
+
+
+@pytest.mark.parametrize("given_", [True, False])
+def test_what_a_sampler_draws_with_numpy_is_used_as_plain_values(given_: bool) -> None:
+    space = {"x": Float(0.0, 1.0), "n": Integer(1, 9), "c": Categorical(("a", "b"))}
+    study = Study("one", space=space if given_ else None, sampler=Numpys())
+    trial = study.ask()
+    trial.suggest_float("x", 0.0, 1.0)
+    trial.suggest_int("n", 1, 9)
+    trial.suggest_categorical("c", ["a", "b"])
+    assert [type(value) for value in trial.params.values()] == [float, int, str]
+    assert study.trials[0].params == {"x": 0.5, "n": 3, "c": "b"}
+    assert study.trials[0].memory == {"loss": 0.5, "rows": [3]}
+
+
+@pytest.mark.parametrize("space", [None, {"x": Float(0.0, 1.0), "n": Integer(1, 9)}])
+def test_numpys_values_are_enqueued_as_plain_ones(space: Any) -> None:
+    study = Study("one", space=space, sampler=RandomSampler())
+    study.enqueue({"x": np.float64(0.5), "n": np.int64(3)})  # type: ignore[dict-item]
+    trial = study.ask()
+    values = trial.suggest_float("x", 0.0, 1.0), trial.suggest_int("n", 1, 9)
+    assert values == (0.5, 3)
+    assert study.trials[0].fixed == {"x": 0.5, "n": 3}
+    assert [type(value) for value in trial.params.values()] == [float, int]
+
+
+@pytest.mark.parametrize("step", [3, np.int64(3), np.uint8(3), torch.tensor(3), 2**63 - 1])
+def test_a_step_is_whatever_counts(step: Any) -> None:
+    study = Study("one", sampler=RandomSampler())
+    trial: Any = study.ask()
+    trial.report(np.float32(0.5), step)
+    assert trial.reports == {int(step): 0.5}
+    assert [type(one) for one in trial.reports] == [int]
+    assert study.trials[0].reports == {int(step): 0.5}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [-1, True, np.bool_(True), torch.tensor(True), 1.0, np.float64(1), "1", None, 2**63, [1]],
+)
+def test_what_does_not_count_is_no_step(step: Any) -> None:
+    study = Study("one", sampler=RandomSampler())
+    with pytest.raises(StudyError, match=r"^report: step must be a whole number >= 0 and below"):
+        study.ask().report(0.5, step)
+    assert study.trials[0].reports == {}
