@@ -37,8 +37,8 @@ class Owner(Protocol):
         ...
 
     @property
-    def count(self) -> int:
-        """How many trials were begun [trials]."""
+    def trials(self) -> list[TrialRecord]:
+        """All trials."""
         ...
 
     def begin(self, worker: str, total: int | None = None) -> Trial | None:
@@ -59,6 +59,10 @@ class Owner(Protocol):
 
     def withdraw(self, trial: Trial) -> None:
         """Take a trial back that was begun."""
+        ...
+
+    def restart(self, trial: Trial) -> Trial:
+        """Begin a trial again whose worker died."""
         ...
 
 
@@ -116,7 +120,8 @@ class Loop:
 
     def run(self, tell: Callable[[TrialRecord], None], *, progress: bool | None) -> None:
         """Run; what the objective raises, and what is not to be caught, passes at the end."""
-        with _bar(self._limits, done=self._study.count, wanted=progress) as advance, self._ready():
+        done = sum(trial.state.is_finished for trial in self._study.trials)
+        with _bar(self._limits, done=done, wanted=progress) as advance, self._ready():
             while True:
                 self._fill()
                 if not self._running:
@@ -194,7 +199,7 @@ class Loop:
         """Begin a trial again whose worker died; once."""
         self._lost[trial.number] = self._lost.get(trial.number, 0) + 1
         if self._lost[trial.number] <= RETRIES:
-            self._submit(trial)
+            self._submit(self._study.restart(trial))
             return None
         died = (
             f"its worker died {self._lost[trial.number]} times; if all do, guard what your script "

@@ -152,11 +152,6 @@ class Study:
         return self._seen().best
 
     @property
-    def count(self) -> int:
-        """How many trials there are that were begun [trials]."""
-        return sum(trial.state is not TrialState.WAITING for trial in self.trials)
-
-    @property
     def best_params(self) -> dict[str, Scalar]:
         """The parameters of the best trial."""
         return dict(self.best_trial.params)
@@ -212,6 +207,13 @@ class Study:
     def withdraw(self, trial: Trial) -> None:
         """Take a trial back that was begun: the next one to begin is this one, as it was."""
         self.storage.withdraw((self.record.id, trial.number))
+
+    def restart(self, trial: Trial) -> Trial:
+        """Begin a trial again whose worker died: with its values, without its reports."""
+        record = self.storage.restart((self.record.id, trial.number))
+        made = Trial(self._desk, record, self.record, trial.proposed)
+        made.load(self.record.space or {})
+        return made
 
     def tell(
         self,
@@ -314,16 +316,14 @@ class Study:
         """Measure the best trials again, on fresh seeds: the best of many is so by luck, too.
 
         The repeats are a study of their own in the same storage, ``<name>/validation``; called
-        again, only what is missing is run. ``trial.seed`` is another one in each repeat.
+        again, only what is missing is run. ``trial.seed`` is another one in each repeat. What was
+        best on average comes first.
 
         Args:
             objective: As for `optimize`, and so are ``executor``, ``catch`` and others.
             top: How many of the best [trials].
             repeats: How often each of them [trials].
             **optimize: More for `optimize`.
-
-        Returns:
-            What each came to, the best on average first.
 
         Raises:
             StudyError: If a number is wrong, or no trial is complete.
@@ -378,8 +378,7 @@ class Study:
             view = self._view_at(self._desk.book, record.number)
             suggestion = self.sampler.suggest(view)
         trial = Trial(self._desk, record, self.record, suggestion.params)
-        if given is not None:
-            trial.load(given)
+        trial.load(given or {})
         if given is not None or suggestion.memory:
             self._desk.write(trial.number, trial.params, trial.space, suggestion.memory or None)
         return trial

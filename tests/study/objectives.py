@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gptune.errors import TrialPruned
 from gptune.study.gaussian import GaussianProcessSampler
 from gptune.study.samplers import RandomSampler, Sampler
 from gptune.study.study import Study
@@ -46,6 +47,21 @@ def deadly(params: dict[str, Any], trial: Trial) -> float:
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return bowl(params)
+
+
+def deadly_reporting(trial: Trial) -> float:
+    """Report good values and die; the second time report a bad one."""
+    trial.suggest_float("x", 0.0, 1.0)
+    mark = Path(os.environ["GPTUNE_TEST_MARKS"]) / str(trial.number)
+    if not mark.exists():
+        mark.touch()
+        for step in range(5):
+            trial.report(0.0, step)
+        os.kill(os.getpid(), signal.SIGKILL)
+    trial.report(99.0, 0)
+    if trial.should_prune():
+        raise TrialPruned
+    return 1.0
 
 
 def hopeless(params: dict[str, Any]) -> float:

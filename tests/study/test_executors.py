@@ -7,11 +7,12 @@ import pytest
 
 from gptune.errors import StudyError, TrialPruned
 from gptune.study.executors import Here, Processes, Threads
+from gptune.study.pruners import ThresholdPruner
 from gptune.study.records import TrialState
 from gptune.study.samplers import RandomSampler
 from gptune.study.study import Study
 from gptune.study.trial import Trial
-from tests.study.objectives import SPACE, bowl, by_running, deadly, hopeless
+from tests.study.objectives import SPACE, bowl, by_running, deadly, deadly_reporting, hopeless
 
 
 def study_in(place: Path, **chosen: Any) -> Study:
@@ -108,3 +109,15 @@ def test_an_objective_that_cannot_be_sent_is_said_at_once_and_no_trial_is_lost(
     with pytest.raises(StudyError, match=r"cannot import the objective .*or use Threads"):
         study.optimize(lambda trial: 1.0, n_trials=3, executor=Processes(1))
     assert not [trial for trial in study.trials if trial.state != "waiting"]
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_begun_again_has_no_reports_of_its_first_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPTUNE_TEST_MARKS", str(tmp_path))
+    pruner = ThresholdPruner(upper=10.0)
+    study = Study("one", storage=tmp_path / "s.db", sampler=RandomSampler(), pruner=pruner)
+    study.optimize(deadly_reporting, n_trials=1, executor=Processes(1))
+    (trial,) = study.trials
+    assert (trial.state, trial.reports, trial.attempts) == ("pruned", {0: 99.0}, 2)
