@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gptune.records import Scalar
-from gptune.study.domains import Domain, is_scalar, plain
+from gptune.study.domains import Domain, plain
 from gptune.study.records import StudyRecord, TrialRecord, TrialState
 from gptune.study.schema import COLUMNS
 
@@ -129,7 +129,7 @@ def text_of(value: object) -> str:
 
 def _written(value: object) -> Scalar:
     made: Scalar = plain(value)
-    if not is_scalar(made):
+    if not isinstance(made, bool | int | float | str):
         raise TypeError(f"an object of {type(value).__name__} is no plain data")
     return made
 

@@ -1,8 +1,9 @@
 """One trial, as an objective sees it: it suggests values, takes reports, and says when to stop."""
 
+import logging
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from gptune.configs.reading import BIGGEST, shown
@@ -19,6 +20,14 @@ from gptune.study.domains import (
 )
 from gptune.study.records import StudyRecord, TrialRecord
 from gptune.study.samplers import chance_of
+
+logger = logging.getLogger("gptune")
+REDRAWS = 200  # by chance, until a constraint is met
+
+
+def always(params: Mapping[str, Scalar]) -> bool:
+    """Allow every point."""
+    return True
 
 
 class Paper(Protocol):
@@ -46,10 +55,19 @@ class Paper(Protocol):
 class Trial:
     """One run of an objective; a study makes it.
 
+    Args:
+        desk: Where it writes down what happens to it.
+        record: The trial as it was begun.
+        study: The study.
+        proposed: What its sampler has proposed.
+        allows: Whether the constraints are met by a point, which may lack what was not suggested
+            yet; what is not enqueued is drawn until they are.
+
     Attributes:
         number: 0, 1, 2 ...
         record: The trial as it was begun.
-        proposed: What its sampler has proposed.
+        proposed: What its sampler has proposed; or with a space that was given up front, what it
+            has come to.
     """
 
     def __init__(
@@ -58,9 +76,11 @@ class Trial:
         record: TrialRecord,
         study: StudyRecord,
         proposed: Mapping[str, Scalar],
+        *,
+        allows: Callable[[Mapping[str, Scalar]], bool] = always,
     ) -> None:
         self.number, self.record, self.proposed = record.number, record, proposed
-        self.desk, self._study = desk, study
+        self.desk, self._study, self._allows = desk, study, allows
         self._fixed = {**record.params, **record.fixed}  # what was begun goes on as it was
         self._params: dict[str, Scalar] = {}
         self._space: dict[str, Domain] = {}
@@ -145,9 +165,19 @@ class Trial:
         return bool(self._reports) and self.desk.prunes(self.number)
 
     def load(self, space: Mapping[str, Domain]) -> dict[str, Scalar]:
-        """Choose values for a whole space that was given up front."""
-        for name, domain in space.items():
-            self._choose(name, domain)
+        """Choose values for a whole space that was given up front.
+
+        Raises:
+            StudyError: If no point meets the constraints; but where some values were enqueued,
+                they are tried all the same.
+        """
+        known = {name: self._fixed_in(name, domain) for name, domain in space.items()}
+        given = {name: value for name, value in known.items() if value is not None}
+        free = {n: self._candidates(n, domain) for n, domain in space.items() if n not in given}
+        chosen = self._choose_all(given, free)
+        self._params = {name: chosen[name] for name in space}
+        self._space = dict(space)
+        self.proposed = {**self.proposed, **self._params}  # which travels to other processes
         return self.params
 
     def __str__(self) -> str:
@@ -169,24 +199,70 @@ class Trial:
                 f"from {domain!r}; give the second one another name"
             )
         if known is None:
-            self._choose(name, domain)
+            self._params[name] = self._choose(name, domain)
+            self._space[name] = domain
             self.desk.write(self.number, self._params, self._space)
         return self._params[name]
 
-    def _choose(self, name: str, domain: Domain) -> None:
-        """Choose a value: what is fixed, what was proposed, or by chance."""
-        for given in (self._fixed, self.proposed):
-            if name in given and holds(domain, given[name]):
-                self._params[name] = plain(given[name])
-                break
-        else:
-            if name in self._fixed:
-                raise StudyError(
-                    f"parameter {name!r}: {self._fixed[name]!r} was enqueued and does not lie in "
-                    f"{domain!r}; enqueue another value, or widen the range"
-                )
-            self._params[name] = draw(domain, chance_of(self._study.seed, self.number, name))
-        self._space[name] = domain
+    def _choose(self, name: str, domain: Domain) -> Scalar:
+        """Choose a value: what is fixed, or what meets the constraints with all before it."""
+        fixed = self._fixed_in(name, domain)
+        if fixed is not None:
+            return fixed
+        for value in self._candidates(name, domain):
+            if self._allows({**self._params, name: value}):
+                return value
+        raise StudyError(
+            f"parameter {name!r}: none of {REDRAWS} values drawn from {domain!r} meets the "
+            f"constraints beside {show_point(self._params)}; widen its range, or loosen them"
+        )
+
+    def _choose_all(
+        self, given: dict[str, Scalar], free: Mapping[str, Iterator[Scalar]]
+    ) -> dict[str, Scalar]:
+        """Choose the values that are free, together."""
+        first = given
+        for values in zip(*free.values(), strict=False):
+            point = {**given, **dict(zip(free, values, strict=True))}
+            if self._allows(point):
+                return point
+            first = point if first is given else first
+        if free and not given:
+            raise StudyError(
+                f"constraints: none of {REDRAWS} points drawn by chance meets them; widen the "
+                "space, or loosen them"
+            )
+        if free:
+            logger.warning(
+                "gptune: trial %d: no point with %s meets the constraints; it is tried",
+                self.number,
+                show_point(given),
+            )
+        return first
+
+    def _fixed_in(self, name: str, domain: Domain) -> Scalar | None:
+        """Give the value that is fixed, if one is; one of another range is chosen anew.
+
+        Raises:
+            StudyError: If it was enqueued and does not lie in the domain.
+        """
+        if name in self._fixed and holds(domain, self._fixed[name]):
+            value: Scalar = plain(self._fixed[name])
+            return value
+        if name in self.record.fixed:
+            raise StudyError(
+                f"parameter {name!r}: {self._fixed[name]!r} was enqueued and does not lie in "
+                f"{domain!r}; enqueue another value, or widen the range"
+            )
+        return None
+
+    def _candidates(self, name: str, domain: Domain) -> Iterator[Scalar]:
+        """Go through what may be chosen: what was proposed, and then what chance gives."""
+        if name in self.proposed and holds(domain, self.proposed[name]):
+            yield plain(self.proposed[name])
+        chance = chance_of(self._study.seed, self.number, name)
+        for _ in range(REDRAWS):
+            yield draw(domain, chance)
 
 
 def as_number(value: object) -> float | None:

@@ -1,5 +1,6 @@
 """A trial as an objective sees it; the rest of it is in `test_study`."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptune.errors import SpaceError, StudyError
-from gptune.records import Categorical, Float, Integer
+from gptune.records import Categorical, Float, Integer, Scalar
+from gptune.study.domains import Domain
+from gptune.study.records import StudyRecord, TrialRecord, TrialState
 from gptune.study.samplers import RandomSampler, Suggestion, View
 from gptune.study.study import Study
-from gptune.study.trial import as_number
+from gptune.study.trial import REDRAWS, Trial, as_number
 
 NAMES = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=12)
 
@@ -192,3 +195,122 @@ def test_what_does_not_count_is_no_step(step: Any) -> None:
     with pytest.raises(StudyError, match=r"^report: step must be a whole number >= 0 and below"):
         study.ask().report(0.5, step)
     assert study.trials[0].reports == {}
+
+
+# --- constraints --------------------------------------------------------------------------------
+
+
+class Notes:
+    """Where a trial of these tests writes down what happens to it: nowhere."""
+
+    def write(self, *_: Any) -> None: ...
+
+    def report(self, trial: int, step: int, value: float) -> None: ...
+
+    def prunes(self, trial: int) -> bool:
+        return False
+
+
+def trial_of(
+    allows: Callable[[Mapping[str, Scalar]], bool],
+    proposed: Mapping[str, Scalar] | None = None,
+    *,
+    number: int = 0,
+    **known: Any,
+) -> Trial:
+    record = TrialRecord(number=number, state=TrialState.RUNNING, **known)
+    study = StudyRecord(id=1, name="one", direction="minimize", space=None, seed=3, created=0.0)
+    return Trial(Notes(), record, study, proposed or {}, allows=allows)
+
+
+def is_below(params: Mapping[str, Any]) -> bool:
+    return "a" not in params or "b" not in params or params["a"] < params["b"]
+
+
+@given(st.integers(0, 10**6), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_what_is_suggested_as_it_runs_meets_the_constraints(
+    number: int, a: float, b: float
+) -> None:
+    proposed = {"a": min(a, 0.9), "b": b}
+    trial, again = (trial_of(is_below, proposed, number=number) for _ in range(2))
+    found = trial.suggest_float("a", 0.0, 1.0), trial.suggest_float("b", 0.0, 1.0)
+    assert found[0] == proposed["a"] < found[1]
+    assert found[1] == b or not proposed["a"] < b
+    assert (again.suggest_float("a", 0.0, 1.0), again.suggest_float("b", 0.0, 1.0)) == found
+    assert trial.suggest_float("b", 0.0, 1.0) == found[1]
+
+
+@given(st.integers(0, 10**6))
+def test_what_meets_them_at_once_is_what_would_be_drawn_without(number: int) -> None:
+    free = trial_of(lambda params: True, number=number)
+    bound = trial_of(is_below, number=number)
+    first = free.suggest_float("a", 0.0, 0.5), free.suggest_float("b", 0.0, 1.0)
+    second = bound.suggest_float("a", 0.0, 0.5), bound.suggest_float("b", 0.0, 1.0)
+    assert first[0] == second[0]
+    assert first == second or first[0] >= first[1]
+
+
+def test_what_is_fixed_is_not_drawn_again() -> None:
+    point = {"a": 0.9, "b": 0.1}
+    kinds: list[dict[str, Any]] = [{"fixed": point}, {"params": point}]
+    for known in kinds:
+        trial = trial_of(is_below, {"a": 0.2, "b": 0.5}, **known)
+        assert trial.suggest_float("a", 0.0, 1.0) == 0.9
+        assert trial.suggest_float("b", 0.0, 1.0) == 0.1
+
+
+def test_a_constraint_that_no_value_meets_names_the_parameter_and_is_no_wait() -> None:
+    asked: list[Mapping[str, Scalar]] = []
+
+    def refuse(params: Mapping[str, Scalar]) -> bool:
+        asked.append(params)
+        return "b" not in params
+
+    trial = trial_of(refuse, {"b": 0.5})
+    trial.suggest_int("a", 3, 3)
+    with pytest.raises(
+        StudyError,
+        match=rf"^parameter 'b': none of {REDRAWS} values drawn from Float.* meets the constraints "
+        r"beside a=3; ",
+    ):
+        trial.suggest_float("b", 0.0, 1.0)
+    assert len(asked) == REDRAWS + 2
+    assert trial.params == {"a": 3}
+
+
+SPACE: dict[str, Domain] = {"b": Float(0.0, 1.0), "a": Float(0.0, 1.0)}
+
+
+def is_whole_and_below(params: Mapping[str, Any]) -> bool:
+    """Meets no point that is not whole."""
+    return params.keys() == SPACE.keys() and bool(params["a"] < params["b"])
+
+
+@given(st.integers(0, 10**6), st.floats(0.0, 0.9))
+def test_a_space_that_is_given_up_front_is_drawn_again_as_a_whole(number: int, a: float) -> None:
+    trial = trial_of(is_whole_and_below, {"a": 0.7, "b": 0.2}, number=number)
+    assert is_whole_and_below(trial.load(SPACE))
+    assert list(trial.params) == list(trial.space) == list(SPACE)
+    assert trial.proposed == trial.params  # what travels to other processes
+    other = trial_of(is_whole_and_below, {"a": 0.2, "b": 0.7}, number=number)
+    assert other.load(SPACE) == {"a": 0.2, "b": 0.7}
+    part = trial_of(is_whole_and_below, {"b": 0.0}, number=number, fixed={"a": a})
+    assert part.load(SPACE)["a"] == a
+    assert is_whole_and_below(part.params)
+
+
+def test_a_space_of_which_no_point_meets_them_is_an_error_unless_something_is_fixed() -> None:
+    with pytest.raises(StudyError, match=f"^constraints: none of {REDRAWS} points drawn by chance"):
+        trial_of(lambda params: False).load(SPACE)
+    proposed = {"a": 0.5, "b": 0.7}
+    trial = trial_of(lambda params: False, proposed, fixed={"a": 0.9})
+    assert trial.load(SPACE) == {"a": 0.9, "b": 0.7}  # who enqueued it wants it
+    assert trial_of(lambda params: False, fixed=proposed).load(SPACE) == proposed
+
+
+def test_what_was_enqueued_is_not_replaced_by_what_was_proposed() -> None:
+    trial = trial_of(is_below, {"a": 0.5}, fixed={"a": 3.0})
+    with pytest.raises(StudyError, match=r"'a': 3\.0 was enqueued and does not lie in"):
+        trial.suggest_float("a", 0.0, 1.0)
+    stale = trial_of(is_below, {"a": 0.5}, params={"a": 3.0})  # of another range
+    assert stale.suggest_float("a", 0.0, 1.0) == 0.5
