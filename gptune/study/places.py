@@ -1,6 +1,7 @@
 """Where trials lie in the space that a model sees, and what each counts as there."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -14,6 +15,7 @@ from gptune.study.domains import Domain, Domains, Fixed, from_inner, inner, to_i
 from gptune.study.records import TrialRecord, TrialState
 from gptune.study.samplers import View
 
+LARGEST = sys.float_info.max
 PROPOSED = "proposed"  # in a trial's memory: what was proposed, also where it was not used
 
 
@@ -99,5 +101,7 @@ def _value(trial: TrialRecord, sign: float, known: tuple[float, float | None]) -
 
 def _noise(trial: TrialRecord) -> float | None:
     """Give the variance of a trial's value, if one is known that can be."""
-    is_known = trial.state is TrialState.COMPLETE and trial.noise is not None
-    return trial.noise if is_known and 0 <= (trial.noise or 0.0) < math.inf else None
+    noise: object = trial.noise  # a file holds whatever was written to it
+    if trial.state is not TrialState.COMPLETE or isinstance(noise, bool):
+        return None
+    return float(noise) if isinstance(noise, int | float) and 0 <= noise <= LARGEST else None

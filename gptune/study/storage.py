@@ -7,6 +7,7 @@ change raises the study's revision, so that what is new is read without reading 
 import contextlib
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,7 @@ from gptune.study.rows import (
 from gptune.study.schema import COLUMNS
 from gptune.study.workers import is_alive
 
+LARGEST = sys.float_info.max
 ATTEMPTS = 5  # a trial whose process died so often has failed
 
 
@@ -232,15 +234,16 @@ class Storage:
         """Finish a trial, once.
 
         Raises:
-            StorageError: If it is not running.
+            StorageError: If it is not running, or its value or noise no finite number.
         """
+        read = _read_number(trial, "value", value), _read_number(trial, "noise", noise, 0)
         with self._writing() as db:
             _check_running(db, trial, "so nothing can be told of it; tell each once")
             return self._change(
                 db,
                 trial,
                 "state = ?, value = ?, noise = ?, error = ?, ended = ?, worker = ''",
-                (state, value, noise, error, self._clock()),
+                (state, *read, error, self._clock()),
             )
 
     def changes(self, study: int, since: int) -> Changes:
@@ -348,3 +351,19 @@ def _read_values(given: object) -> dict[str, Scalar]:
                 f"{shown(value)}; leave it out to let it be suggested"
             )
     return values
+
+
+def _read_number(
+    trial: tuple[int, int], field: str, given: object, least: float = -LARGEST
+) -> float | None:
+    """Read what a trial came to."""
+    if given is None:
+        return None
+    value = plain(given)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and least <= value <= LARGEST):
+        bound = "" if least else " >= 0"
+        raise StorageError(
+            f"trial {trial[1]}: {field} must be a finite number{bound}, got {shown(given)}"
+        )
+    return float(value)

@@ -4,12 +4,15 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gptune.records import Categorical, Float
 from gptune.study.domains import Domain, Fixed, Stepped
 from gptune.study.places import PROPOSED, Places, observations_of, searched
 from gptune.study.records import TrialRecord, TrialState
 from gptune.study.samplers import View
+from tests.strategies import anything
 
 SPACE: dict[str, Domain] = {
     "x": Float(0.0, 1.0),
@@ -61,3 +64,15 @@ def test_failed_trials_count_as_the_worst_and_pruned_ones_as_no_better_than_the_
 
 def test_before_anything_is_complete_nothing_is_said() -> None:
     assert values(trial(0, TrialState.FAILED), trial(1, TrialState.PRUNED, reports={0: 1.0})) == []
+
+
+@given(anything | st.sampled_from([-1.0, 10**400]))
+def test_a_noise_that_is_none_is_not_believed(noise: Any) -> None:
+    made = trial(0, value=1.0, noise=noise)
+    view = View(number=9, seed=0, sign=1.0, space=SPACE, finished=[made])
+    (observation,) = observations_of(view, PLACES, 9)
+    plain = isinstance(noise, int | float) and not isinstance(noise, bool)
+    if plain and 0 <= noise < 1e308:
+        assert observation.noise == noise
+    else:
+        assert observation.noise is None

@@ -437,3 +437,50 @@ def test_scalars_of_numpys_are_kept_as_plain_ones() -> None:
     (trial,) = storage.changes(study, 0).trials
     assert repr(trial.params) == "{'x': 0.5, 'n': 3, 'b': True}"
     assert trial.memory == {"loss": 0.5}
+
+
+# --- what a trial came to -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["value", "noise"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        math.nan,
+        pytest.param(10**400, id="10^400"),
+        -math.inf,
+        "1.0",
+        b"1",
+        True,
+        [1.0],
+        np.ones(2),
+        1j,
+        {},
+    ],
+)
+def test_what_is_no_finite_number_is_not_written_down(field: str, odd: Any) -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    storage.begin(study, "")
+    fields = {"value": 1.0, field: odd}
+    with pytest.raises(StorageError, match=rf"^trial 0: {field} must be a finite number"):
+        storage.finish((study, 0), TrialState.COMPLETE, **fields)
+    assert storage.changes(study, 0).trials[0].state is TrialState.RUNNING
+
+
+def test_a_noise_below_nought_is_not_written_down() -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    storage.begin(study, "")
+    with pytest.raises(StorageError, match=r"^trial 0: noise must be a finite number >= 0, got -1"):
+        storage.finish((study, 0), TrialState.COMPLETE, value=1.0, noise=-1.0)
+
+
+@pytest.mark.parametrize("kind", [float, int, np.float64, np.float32, np.int64])
+def test_what_a_trial_came_to_is_kept_as_plain_numbers(kind: Any) -> None:
+    storage = Storage(":memory:")
+    study = made(storage)
+    storage.begin(study, "")
+    made_ = storage.finish((study, 0), TrialState.COMPLETE, value=kind(3), noise=kind(2))
+    assert (made_.value, made_.noise) == (3.0, 2.0)
+    assert (type(made_.value), type(made_.noise)) == (float, float)
