@@ -377,7 +377,7 @@ class Study:
         if given is None or not known >= given.keys():
             view = self._view_at(self._desk.book, record.number)
             suggestion = self.sampler.suggest(view)
-        trial = Trial(self._desk, record, self.record, suggestion.params)
+        trial = Trial(self._desk, record, self.record, suggestion.params, allows=self._allows)
         trial.load(given or {})
         if given is not None or suggestion.memory:
             self._desk.write(trial.number, trial.params, trial.space, suggestion.memory or None)

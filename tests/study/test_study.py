@@ -523,3 +523,14 @@ def test_a_bar_goes_to_stderr_and_begins_where_the_study_is(
     said = capsys.readouterr()
     assert said.out == ""
     assert "8/8" in said.err
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_constraints_hold_where_the_space_is_defined_as_it_runs(seed: int) -> None:
+    def objective(trial: Trial) -> float:
+        x = trial.suggest_float("x", 0.0, 1.0)
+        return x - trial.suggest_float("y", 0.0, 1.0)
+
+    study = Study("one", seed=seed, constraints=[lambda p: p["x"] < p["y"]])
+    study.optimize(objective, n_trials=12)
+    assert all(float(trial.params["x"]) < float(trial.params["y"]) for trial in study.trials)
