@@ -5,8 +5,9 @@ come to, so that sequential studies and synchronous batches repeat exactly.
 """
 
 import itertools
+import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
@@ -27,7 +28,9 @@ from gptune.study.domains import (
     to_inner,
 )
 from gptune.study.records import TrialRecord
+from gptune.study.walk import Walk, count_tried
 
+logger = logging.getLogger("gptune")
 LARGEST_GRID = 10**6  # points; a larger one is a mistake
 DRAWS = 10_000  # by chance, until a constraint is met
 RESOLUTION = 10  # values of a real parameter on a grid
@@ -115,6 +118,9 @@ class SobolSampler:
 class GridSampler:
     """Tries every point of a grid once, in a fixed order; then the study ends.
 
+    How many points there are is `size`, and how many are left `left`; both are logged when a study
+    begins to go through them, or goes on.
+
     Args:
         grid: Name -> values; by default every choice, every whole number or step, and ten values
             of a real parameter, evenly on its scale.
@@ -139,6 +145,8 @@ class GridSampler:
             )
         self._grid = {} if grid is None else _read_grid(grid)
         self._resolution = resolution
+        self._space: dict[str, Domain] = {}
+        self._walk: Walk | None = None
 
     def points(self, space: Domains, allowed: Allowed) -> Iterator[dict[str, Scalar]]:
         """Go through the points that meet the constraints.
@@ -159,6 +167,20 @@ class GridSampler:
         Raises:
             StudyError: As `points` does.
         """
+        self.size(space)
+        return {name: self._side(name, domain) for name, domain in space.items()}
+
+    def size(self, space: Domains) -> int:
+        """Count the points, those that are against a constraint included [points].
+
+        Raises:
+            StudyError: As `points` does, but for a value outside of its domain.
+
+        Example:
+            >>> from gptune.records import Float
+            >>> GridSampler(resolution=3).size({"x": Float(0.0, 1.0), "n": Integer(1, 4)})
+            12
+        """
         for name in self._grid:
             if name not in space:
                 raise StudyError(
@@ -170,7 +192,16 @@ class GridSampler:
                 f"grid: has {size} points, more than {LARGEST_GRID}; give fewer values with "
                 "GridSampler({...}), or use another sampler"
             )
-        return {name: self._side(name, domain) for name, domain in space.items()}
+        return size
+
+    def left(self, space: Domains, trials: Iterable[TrialRecord]) -> int:
+        """Count the points that no trial has or had, those against a constraint included [points].
+
+        Raises:
+            StudyError: As `points` does.
+        """
+        tried = count_tried(self.sides(space), (trial.params for trial in trials))
+        return self.size(space) - tried
 
     def suggest(self, view: View) -> Suggestion:
         """Give the first point that no trial has or had.
@@ -180,11 +211,32 @@ class GridSampler:
         """
         if not view.space:
             raise StudyError("grid: needs the space up front; pass space= to Study")
-        taken = {_key(trial.params) for trial in view.finished} | {_key(p) for p in view.running}
-        for params in self.points(view.space, view.allowed):
-            if _key(params) not in taken:
-                return Suggestion(params)
-        raise GridSpent
+        walk = self._walk
+        if (
+            walk is None
+            or self._space != view.space
+            or not walk.goes_on(view.finished, view.allowed)
+        ):
+            walk = self._begin(view)
+        point = walk.step(view.running)
+        if point is None:
+            raise GridSpent
+        return Suggestion(point)
+
+    def _begin(self, view: View) -> Walk:
+        """Begin to go through the grid, beside the trials of a study."""
+        sides = self.sides(view.space)
+        self._space, self._walk = dict(view.space), Walk(sides, view.finished, view.allowed)
+        logger.info(
+            "gptune: a grid of %d points, of which %d are left",
+            self.size(view.space),
+            self.left(view.space, view.finished),
+        )
+        return self._walk
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out how far it has come: the trials say so wherever it is read again."""
+        return {**self.__dict__, "_walk": None}
 
     def _side(self, name: str, domain: Domain) -> Sequence[Scalar]:
         if name in self._grid:
@@ -197,7 +249,7 @@ class GridSampler:
     def _count(self, name: str, domain: Domain) -> int:
         """Count the values of a parameter, without listing what may be endless."""
         if name in self._grid:
-            return len(self._grid[name])
+            return len({(type(one), one) for one in self._grid[name]})
         match domain:
             case Stepped():
                 return domain.steps + 1
@@ -261,7 +313,3 @@ def draw_allowed(view: View) -> dict[str, Scalar]:
         f"constraints: none of {DRAWS} points drawn by chance meets them; widen the space, or "
         "loosen them"
     )
-
-
-def _key(params: Mapping[str, Scalar]) -> tuple[Any, ...]:
-    return tuple(sorted((name, type(v).__name__, v) for name, v in params.items()))

@@ -1,8 +1,10 @@
 """What is tried by chance, evenly or on a grid: always the same, always inside, and allowed."""
 
 import itertools
+import pickle
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from msgspec.structs import replace
 from gptune.errors import StudyError
 from gptune.records import Categorical, Float, Integer, Scalar
 from gptune.study.domains import Domain, Fixed, Stepped, holds
+from gptune.study.executors import Threads
 from gptune.study.records import TrialRecord, TrialState
 from gptune.study.samplers import (
     DRAWS,
@@ -27,6 +30,7 @@ from gptune.study.samplers import (
     draw_allowed,
     every,
 )
+from gptune.study.study import Study
 from tests.strategies import categoricals
 from tests.study.drawing import complete, ended, seeds, spaces, steppeds, view_of
 
@@ -349,6 +353,59 @@ def test_a_grid_of_numpys_scalars_has_plain_points() -> None:
     values: dict[str, Any] = {"x": list(np.linspace(0.0, 1.0, 3)), "n": [np.int64(3)]}
     sides = GridSampler(values).sides(space)
     assert repr(sides) == "{'x': (0.0, 0.5, 1.0), 'n': (3,)}"
+
+
+def test_a_grid_says_how_large_it_is_and_how_much_is_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    space: dict[str, Domain] = {"x": Float(0.0, 1.0), "n": Integer(1, 9)}
+    sampler = GridSampler({"n": [1, 2, 2]}, resolution=3)
+    assert sampler.size(space) == 6
+    assert sampler.left(space, []) == 6
+    tried = [
+        complete(0, {"x": 0.5, "n": 2}, 1.0),
+        ended(1, {"x": 0.5, "n": 2}, "failed"),
+        complete(2, {"x": 0.25, "n": 2}, 1.0),  # beside the grid
+        complete(3, {"n": 1}, 1.0),
+        ended(4, {"x": 1.0, "n": 1}, "pruned"),
+    ]
+    assert sampler.left(space, tried) == 4
+    with caplog.at_level("INFO", logger="gptune"):
+        for number in range(5, 8):
+            sampler.suggest(view_of(space, number, finished=tried))
+    assert caplog.messages == ["gptune: a grid of 6 points, of which 4 are left"]
+    with pytest.raises(StudyError, match="1000002 points"):
+        sampler.size({"n": Integer(1, 9), "m": Integer(0, LARGEST_GRID // 2)})
+
+
+def test_a_sampler_that_has_begun_may_be_used_by_another_study_and_travel() -> None:
+    space: dict[str, Domain] = {"n": Integer(1, 3)}
+    sampler = GridSampler()
+    mine = [complete(0, {"n": 1}, 1.0)]
+    assert dict(sampler.suggest(view_of(space, 1, finished=mine)).params) == {"n": 2}
+    assert dict(sampler.suggest(view_of(space, 0, finished=[])).params) == {"n": 1}
+    assert dict(sampler.suggest(view_of(space, 1, finished=mine)).params) == {"n": 2}
+    wider: dict[str, Domain] = {"n": Integer(0, 3)}
+    assert dict(sampler.suggest(view_of(wider, 1, finished=mine)).params) == {"n": 0}
+    other = pickle.loads(pickle.dumps(sampler))  # its constraints may be no data
+    assert dict(other.suggest(view_of(wider, 1, finished=mine)).params) == {"n": 0}
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_grid_of_a_study_is_tried_once_each_by_many_and_goes_on(
+    workers: int, tmp_path: Path
+) -> None:
+    made: dict[str, Any] = {
+        "space": {"n": Integer(0, 9), "m": Integer(0, 9)},
+        "storage": tmp_path / "s.db",
+        "constraints": [lambda p: p["n"] != 3],
+        "resume": True,
+    }
+    for total in (20, 60, 500):
+        with Study("one", sampler=GridSampler(), **made) as study:
+            study.optimize(lambda p: float(p["n"]), total=total, executor=Threads(workers))
+            points = [(trial.params["n"], trial.params["m"]) for trial in study.trials]
+    assert len(points) == len(set(points)) == 90
 
 
 def test_a_grid_needs_a_space() -> None:
