@@ -12,6 +12,7 @@ from gptune.study.schema import SCHEMA, TABLES
 MEMORY, PREFIX = ":memory:", "sqlite:///"
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C: is a drive
 PATIENCE = 60.0  # how long one waits for another's transaction [s]
+SEALED = "mode=ro&immutable=1"  # no locks, and no log
 HEADER = b"SQLite format 3\0"
 HELD = f"another process has held it for {PATIENCE:g} s; end that, or choose another file"
 DAMAGED = "is damaged; restore it from a copy, or begin with another file"
@@ -58,19 +59,18 @@ def read_url(url: str | Path) -> Path | None:
 def open_file(path: Path | None, *, writes: bool) -> sqlite3.Connection:
     """Open a file of studies; a new one is made, and one that is damaged is moved aside.
 
-    A file that is refused is closed again.
+    A file that is refused is closed again. One that is only looked at, in a folder that cannot be
+    written, is taken to be changed by nobody, for its log would lie beside it.
 
     Raises:
         StorageError: If it is damaged, none of gptune's, or of a newer version.
         sqlite3.Error: Whatever else SQLite says.
     """
     try:
-        with contextlib.ExitStack() as stack:
-            db = connect(path, writes=writes)
-            stack.callback(db.close)
-            _prepare(db, path, writes=writes)
-            stack.pop_all()
+        return _checked(connect(path, writes=writes), path, writes=writes)
     except sqlite3.DatabaseError as error:
+        if path is not None and not writes and _is_sealed(path, error):
+            return _checked(_connect(f"{path.absolute().as_uri()}?{SEALED}"), path, writes=False)
         if path is None or not writes or not is_damaged(error):
             raise
         aside = quarantine(path)
@@ -78,7 +78,20 @@ def open_file(path: Path | None, *, writes: bool) -> sqlite3.Connection:
             f"storage {str(path)!r}: was damaged ({error}), and lies in {str(aside)!r} now; "
             "restore it from a copy, or begin anew"
         ) from error
+
+
+def _checked(db: sqlite3.Connection, path: Path | None, *, writes: bool) -> sqlite3.Connection:
+    with contextlib.ExitStack() as stack:
+        stack.callback(db.close)
+        _prepare(db, path, writes=writes)
+        stack.pop_all()
     return db
+
+
+def _is_sealed(path: Path, error: sqlite3.Error) -> bool:
+    """Say whether SQLite could not make a log to read by, where there is none to be read."""
+    is_refused = any(words in str(error) for words in ("readonly", "unable to open"))
+    return is_refused and not path.with_name(f"{path.name}-wal").exists()
 
 
 def _prepare(db: sqlite3.Connection, path: Path | None, *, writes: bool) -> None:
@@ -126,6 +139,10 @@ def connect(path: Path | None, *, writes: bool) -> sqlite3.Connection:
     target = (
         MEMORY if path is None else f"{path.absolute().as_uri()}?mode={'rwc' if writes else 'ro'}"
     )
+    return _connect(target)
+
+
+def _connect(target: str) -> sqlite3.Connection:
     db = sqlite3.connect(
         target, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
     )

@@ -1,8 +1,14 @@
 """The file of studies: what names it, what is never touched, and what its complaints mean."""
 
+import contextlib
+import os
+import re
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +28,7 @@ from gptune.study.database import (
     read_url,
     write_ahead,
 )
-from gptune.study.schema import SCHEMA
+from gptune.study.schema import SCHEMA, TABLES
 from gptune.study.storage import Storage
 
 # --- what names it ------------------------------------------------------------------------
@@ -232,6 +238,106 @@ def test_a_file_that_cannot_be_read_says_so(
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(StorageError, match=r"cannot be read \(.*Permission denied"):
         connect(path, writes=True)
+
+
+# --- folders that nobody may write --------------------------------------------------------
+
+SEALED = ["attempt to write a readonly database", "unable to open database file"]
+
+
+@contextlib.contextmanager
+def without_rights() -> Iterator[None]:
+    """Give up the rights of root, who may write anywhere."""
+    if os.geteuid() != 0:
+        yield
+        return
+    try:
+        os.seteuid(65534)
+    except PermissionError:
+        pytest.skip("root may not become somebody else here")
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def sealed() -> Iterator[Path]:
+    """Give a file of one study, in a folder that can be read and not written."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        storage = Storage(folder / "s.db")
+        storage.create("one", "minimize", None, 0)
+        storage.close()
+        folder.chmod(0o555)
+        yield folder / "s.db"
+        folder.chmod(0o755)
+
+
+def test_a_study_is_looked_at_in_a_folder_that_cannot_be_written(sealed: Path) -> None:
+    with without_rights():
+        viewer = Storage(sealed, writes=False)
+        assert [study.name for study in viewer.studies()] == ["one"]
+        with pytest.raises(StorageError, match="cannot be written"):
+            viewer.create("two", "minimize", None, 0)
+        viewer.close()
+    assert [one.name for one in sealed.parent.iterdir()] == ["s.db"]
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let SQLite refuse to read, with the words of this list, all that is not immutable."""
+    words: list[str] = []
+
+    class Refusing(sqlite3.Connection):
+        """A connection that cannot make the files that lie beside a log."""
+
+        def __init__(self, target: str, **rest: Any) -> None:
+            super().__init__(target, **rest)
+            self.refuses = "immutable=1" not in target
+
+        def execute(self, *given: Any) -> sqlite3.Cursor:
+            if self.refuses and given[0].startswith("SELECT"):
+                raise sqlite3.OperationalError(words[0])
+            return super().execute(*given)
+
+    monkeypatch.setattr("gptune.study.database.sqlite3.connect", Refusing)
+    return words
+
+
+@pytest.mark.parametrize("complaint", SEALED)
+def test_what_nobody_changes_is_read_without_a_log(
+    complaint: str, refusing: list[str], tmp_path: Path
+) -> None:
+    made(tmp_path)
+    refusing.append(complaint)
+    viewer = Storage(tmp_path / "s.db", writes=False)
+    assert [study.name for study in viewer.studies()] == ["one"]
+    viewer.close()
+
+
+@pytest.mark.parametrize("complaint", [*SEALED, "disk I/O error"])
+def test_what_has_a_log_is_not_read_without_it(
+    complaint: str, refusing: list[str], tmp_path: Path
+) -> None:
+    made(tmp_path)
+    refusing.append(complaint)
+    with pytest.raises(StorageError, match=re.escape(complaint)):
+        Storage(tmp_path / "s.db")  # to write
+    if complaint in SEALED:
+        (tmp_path / "s.db-wal").touch()
+    with pytest.raises(StorageError, match=re.escape(complaint)):
+        Storage(tmp_path / "s.db", writes=False)
+
+
+def made(folder: Path) -> None:
+    """Make a file of one study, as SQLite does it."""
+    db = sqlite3.dbapi2.Connection(str(folder / "s.db"), isolation_level=None)
+    for statement in TABLES.split(";")[:-1]:
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {SCHEMA}")
+    db.execute("INSERT INTO study (name, direction, seed, created) VALUES ('one', '', 0, 0)")
+    db.close()
 
 
 # --- what its complaints mean -------------------------------------------------------------
