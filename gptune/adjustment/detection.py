@@ -70,7 +70,7 @@ def level_of(successes: float, count: int) -> float:
 
     Example:
         >>> round(level_of(90, 100), 3)
-        0.815
+        0.809
     """
     if successes <= 0:
         return 0.0

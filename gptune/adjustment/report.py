@@ -10,7 +10,7 @@ from gptune.adjustment.course import Rules
 from gptune.adjustment.duel import Duel
 from gptune.adjustment.state import State, Trigger
 from gptune.adjustment.tuning import Tuned
-from gptune.records import Scalar
+from gptune.records import Scalar, show
 from gptune.run_directory.file_system import FileSystem
 
 REPORTS = "reports"
@@ -88,7 +88,7 @@ def words(report: Mapping[str, Any]) -> str:
         ...     "study": None, "begun": "", "ended": ""}))
         adjustment 1: kept, it won 60 of 90 pairs
           because somebody wanted it
-          x: 1.0 -> 2.0
+          x: 1 -> 2
     """
     lines = [
         f"adjustment {report['number']}: {report['verdict'].replace('_', ' ')}, {report['why']}",
@@ -101,7 +101,7 @@ def words(report: Mapping[str, Any]) -> str:
         lines.append(f"  {count} trials: the best came to {study['value']:.4g}{was}")
     before: Mapping[str, Scalar] = report["before"] or {}
     for name, value in (report["candidate"] or {}).items():
-        lines.append(f"  {name}: {before.get(name, '?')} -> {value}")
+        lines.append(f"  {name}: {show(before[name]) if name in before else '?'} -> {show(value)}")
     return "\n".join(lines)
 
 

@@ -122,6 +122,9 @@ def _optimize(args: Namespace, storage: Storage, direction: str, *, resume: bool
         pruner=_pruner(args.pruner),
         resume=resume,
     ) as study:
+        if args.sampler == "grid" and isinstance(study.sampler, GridSampler) and study.space:
+            left = study.sampler.left(study.space, study.trials)
+            print(f"a grid of {study.sampler.size(study.space)} points, {left} of them left")
         study.optimize(
             objective,
             args.trials,

@@ -211,7 +211,7 @@ class Study:
     def restart(self, trial: Trial) -> Trial:
         """Begin a trial again whose worker died: with its values, without its reports."""
         record = self.storage.restart((self.record.id, trial.number))
-        made = Trial(self._desk, record, self.record, trial.proposed)
+        made = Trial(self._desk, record, self.record, trial.proposed, allows=self._allows)
         made.load(self.record.space or {})
         return made
 

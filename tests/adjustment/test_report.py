@@ -30,7 +30,7 @@ def test_a_report_says_why_what_and_how_much(tmp_path: Path) -> None:
         "adjustment 3: kept, it won 30 of 40",
         "  because the success rate is below 75%, beyond doubt",
         "  8 trials: the best came to 0.1, what ran came to 0.4",
-        "  x: 1.0 -> 2.0",
+        "  x: 1 -> 2",
     ]
     assert read_reports(Disk(), tmp_path) == []
     write_report(Disk(), tmp_path, made)

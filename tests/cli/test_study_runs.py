@@ -197,3 +197,12 @@ def test_what_cannot_be_drawn_is_named(
     study("run", "one", "mine:bowl", "--trials", "4", "--sampler", "random", capsys=capsys)
     code, _, err = study("plot", "one", *words, capsys=capsys)
     assert (code, said in err) == (2, True), err
+
+
+def test_a_grid_says_how_large_it_is_and_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("space.yaml").write_text("x: {type: categorical, choices: [1.0, 2.0, 3.0]}")
+    study("new", "one", "--space", "space.yaml", capsys=capsys)
+    out = study("run", "one", "mine:given", "--sampler", "grid", "--trials", "2", capsys=capsys)[1]
+    assert out.startswith("a grid of 3 points, 3 of them left\n")
+    out = study("resume", "one", "mine:given", "--sampler", "grid", capsys=capsys)[1]
+    assert out.startswith("a grid of 3 points, 1 of them left\none: 3 complete\n")

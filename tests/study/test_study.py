@@ -531,6 +531,6 @@ def test_constraints_hold_where_the_space_is_defined_as_it_runs(seed: int) -> No
         x = trial.suggest_float("x", 0.0, 1.0)
         return x - trial.suggest_float("y", 0.0, 1.0)
 
-    study = Study("one", seed=seed, constraints=[lambda p: p["x"] < p["y"]])
+    study = Study("one", seed=seed, constraints=[lambda p: float(p["x"]) < float(p["y"])])
     study.optimize(objective, n_trials=12)
     assert all(float(trial.params["x"]) < float(trial.params["y"]) for trial in study.trials)
