@@ -10,18 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples import adjust_an_autoscaler as example
-from examples.adjust_an_autoscaler import (
-    RUNNING,
-    Service,
-    Window,
-    cost,
-    main,
-    noisy,
-    pattern,
-    rate,
-    scale,
-    serve,
-)
+from examples import autoscaling as simulator
+from examples.adjust_an_autoscaler import Service, main, rate
+from examples.autoscaling import RUNNING, Window, cost, noisy, pattern, scale, serve
 from gptune.presets import AGENT
 from gptune.run_directory.file_system import Disk
 from gptune.study.storage import Storage
@@ -97,22 +88,22 @@ def test_more_load_never_speeds_a_window_up(load: float, more: float, fleet: int
 @given(st.lists(st.tuples(LOADS, FLEETS), min_size=1, max_size=200))
 def test_the_cost_adds_up_and_knows_nothing_of_the_agent(asked: list[tuple[float, int]]) -> None:
     windows = [Window(*one) for one in asked]
-    hours = sum(window.replicas for window in windows) * 24 / example.WINDOWS
-    slow = sum(window.response > example.LIMIT for window in windows)
-    days = len(windows) / example.WINDOWS
-    total = example.REPLICA * hours + example.SLOW * slow
+    hours = sum(window.replicas for window in windows) * 24 / simulator.WINDOWS
+    slow = sum(window.response > simulator.LIMIT for window in windows)
+    days = len(windows) / simulator.WINDOWS
+    total = simulator.REPLICA * hours + simulator.SLOW * slow
     assert cost(windows) == pytest.approx(total / days)
 
 
-@given(AGENTS, LOADS, st.integers(example.FEWEST, 1000))
+@given(AGENTS, LOADS, st.integers(simulator.FEWEST, 1000))
 def test_an_agent_scales_up_under_strain_only_and_leaves_a_few(
     agent: dict[str, float], load: float, fleet: int
 ) -> None:
     next_ = scale(agent, Window(load, fleet))
-    assert next_ >= example.FEWEST
-    if load >= 2 * fleet * example.CAPACITY:
+    assert next_ >= simulator.FEWEST
+    if load >= 2 * fleet * simulator.CAPACITY:
         assert next_ > fleet
-    if load <= 0.1 * fleet * example.CAPACITY:
+    if load <= 0.1 * fleet * simulator.CAPACITY:
         assert next_ <= fleet
 
 
@@ -146,7 +137,7 @@ def test_a_shadow_run_is_over_the_windows_that_were_served_a_pair_a_day() -> Non
     for _ in range(3):
         service.day(shifted=True)
         pair: Any = next(pairs)
-        assert pair[0] == pair[1] == -cost(service.windows[-example.WINDOWS :]), "the same agent"
+        assert pair[0] == pair[1] == -cost(service.windows[-simulator.WINDOWS :]), "the same agent"
         assert next(pairs) is None
 
 
@@ -170,7 +161,7 @@ def test_a_new_agent_takes_over_the_fleet_and_a_replay_leaves_the_service_alone(
     assert service.windows == windows
     service.apply(new)
     service.day(shifted=True)
-    assert service.windows[example.WINDOWS].replicas == scale(new, last)
+    assert service.windows[simulator.WINDOWS].replicas == scale(new, last)
 
 
 def test_the_shift_is_in_the_shape_and_what_suited_the_old_day_fails() -> None:
