@@ -24,6 +24,7 @@ from gptune.run_directory.file_system import Disk, FileSystem
 
 logger = logging.getLogger("gptune")
 LOCK = "lock"
+PATIENCE = 5.0  # that an order waits for a poll [s]
 
 
 class AutomaticAdjustment:
@@ -96,7 +97,7 @@ class AutomaticAdjustment:
             self._state = found or course.start(self.rules, now, running)
             stack.pop_all()
         self._tuned: Tuned | None = None
-        self._complaint = ""
+        self._complaint, self._is_unwritten = "", False
         self._lock, self._stop = threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
         if found is None:
@@ -154,9 +155,11 @@ class AutomaticAdjustment:
         """
         wanted = Order(agent_name=agent_name, algorithm=algorithm, method=method, n_trials=n_trials)
         with_order(self._tuning, wanted)
-        with self._lock:
+        with contextlib.ExitStack() as stack:
+            is_free = self._lock.acquire(timeout=PATIENCE)
+            stack.callback(self._lock.release if is_free else bool)
             state = course.at(self.rules, self._state, self._clock.now())
-            if state.phase is not Phase.WATCHING:
+            if state.phase is not Phase.WATCHING or not is_free:
                 raise StateError(
                     f"manual_tune: adjustment {state.number} is under way; wait for it"
                 )
@@ -168,16 +171,13 @@ class AutomaticAdjustment:
     def poll(self) -> Phase:
         """Read what is new, and go on as far as that is possible now.
 
-        What the user's functions raise is contained, and stands in `status`.
+        What your functions raise, and a disk that takes nothing, is contained, and stands in
+        `status`; without a disk nothing is done.
         """
         with self._lock:
-            self._read()
-            if self._state.phase is Phase.WATCHING:
-                self._begin()
-            if self._state.phase is Phase.TUNING:
-                self._tune()
-            if self._state.phase is Phase.COMPARING:
-                self._compare()
+            done = foreign_call(self._go_on)
+            if done.error is not None:
+                self._complain(f"the poll ended early: {done.message}")
             return self._state.phase
 
     def start(self, interval: float = 60.0) -> None:
@@ -201,6 +201,7 @@ class AutomaticAdjustment:
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+            self._stop.clear()  # who polls by hand now is not stopped
 
     def close(self) -> None:
         """Stop, and give the directory back."""
@@ -221,10 +222,19 @@ class AutomaticAdjustment:
 
     def _run(self, interval: float) -> None:
         while not self._stop.is_set():
-            done = foreign_call(self.poll)
-            if done.error is not None:
-                self._complain(f"the poll failed: {done.message}")
+            self.poll()
             self._stop.wait(interval)
+
+    def _go_on(self) -> None:
+        if self._is_unwritten:  # since the disk failed at the end of an adjustment
+            self._keep(self._state)
+        self._read()
+        if self._state.phase is Phase.WATCHING:
+            self._begin()
+        if self._state.phase is Phase.TUNING:
+            self._tune()
+        if self._state.phase is Phase.COMPARING:
+            self._compare()
 
     def _read(self) -> None:
         read = self._source.read(self._state.position)
@@ -341,7 +351,10 @@ class AutomaticAdjustment:
         if done.error is not None:
             self._complain(f"the report could not be written ({done.message})")
         logger.info("gptune: %s", words(made))
-        self._keep(after)
+        kept = foreign_call(lambda: self._keep(after))
+        if kept.error is not None:  # it has happened all the same
+            self._state, self._is_unwritten = after, True
+            self._complain(f"the state could not be written ({kept.message})")
 
     def _keep(self, state: State) -> None:
         """Write the state, then let it count.
@@ -350,7 +363,7 @@ class AutomaticAdjustment:
             OSError: If the disk does not take it: then it is as before, and nothing is done.
         """
         write_state(self._files, self._directory, state)
-        self._state = state
+        self._state, self._is_unwritten = state, False
 
     def _call_back(self) -> None:
         complaint = self._canary.call_back()

@@ -397,3 +397,80 @@ def test_a_wrong_argument_is_named(chosen: dict[str, Any], said: str, tmp_path: 
     with pytest.raises(UsageError, match=said):
         make(World(), tmp_path / "new", Clock(), **chosen)
     assert not (tmp_path / "new" / FILE).exists()
+
+
+class Full(Disk):
+    """A disk that takes nothing for a while."""
+
+    full = False
+
+    def replace(self, path: Path, data: bytes, **more: Any) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        super().replace(path, data, **more)
+
+
+def test_without_a_disk_nothing_is_done_and_it_goes_on_afterwards(tmp_path: Path) -> None:
+    world, clock, disk = World(), Clock(), Full()
+    with make(world, tmp_path, clock, file_system=disk) as one:
+        one.manual_tune()
+        world.best, disk.full = 0.8, True
+        poll(one, clock, 3)
+        assert "No space left" in one.status()["complaint"]
+        assert world.applied == []
+        disk.full = False
+        poll(one, clock, 3)
+        assert len(world.applied) == 1
+
+
+def test_a_disk_that_fails_while_it_is_applied_does_not_apply_twice(tmp_path: Path) -> None:
+    world, clock, disk = World(), Clock(), Full()
+
+    def apply(candidate: Mapping[str, float]) -> None:
+        world.apply(candidate)
+        disk.full = True
+
+    with make(world, tmp_path, clock, file_system=disk, apply=apply) as one:
+        one.manual_tune()
+        world.best = 0.8
+        poll(one, clock, 3)
+        assert "could not be written" in one.status()["complaint"] or one.status()["complaint"]
+        assert one.status()["running"] == {"x": world.x}
+        disk.full = False
+        poll(one, clock, 3)
+        assert len(world.applied) == 1
+    with make(world, tmp_path, clock) as again:
+        assert again.status()["running"] == {"x": world.x}
+
+
+def test_it_may_be_polled_by_hand_after_it_was_stopped(tmp_path: Path) -> None:
+    world, clock = World(), Clock()
+    with make(world, tmp_path, clock) as one:
+        one.start(interval=0.01)
+        one.stop()
+        one.manual_tune()
+        world.best = 0.8
+        poll(one, clock, 3)
+        assert len(world.applied) == 1
+
+
+def test_an_order_does_not_wait_for_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, clock = World(), Clock()
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def objective(params: Mapping[str, float]) -> float:
+        begun.set()
+        goes_on.wait(20)
+        return 0.0
+
+    monkeypatch.setattr("gptune.adjustment.adjustment.PATIENCE", 0.1)
+    with make(world, tmp_path, clock, objective=objective, n_trials=1) as one:
+        one.manual_tune()
+        one.start(interval=0.01)
+        assert begun.wait(20)
+        with pytest.raises(StateError, match="adjustment 1 is under way"):
+            one.manual_tune()
+        assert one.status()["phase"] == "tuning"
+        goes_on.set()
