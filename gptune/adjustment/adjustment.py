@@ -3,27 +3,27 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
 from msgspec.structs import replace
 
-from gptune.adjustment import course
+from gptune.adjustment import course, report, tuning
 from gptune.adjustment.canary import Canary, Pairs, Params
 from gptune.adjustment.course import Rules
 from gptune.adjustment.duel import Verdict, verdict
 from gptune.adjustment.records import Source, source_of, value_of
-from gptune.adjustment.report import made_of, read_reports, words, write_report
-from gptune.adjustment.state import Order, Phase, State, Trigger, read_state, write_state
+from gptune.adjustment.report import status_of, words
+from gptune.adjustment.state import Order, Phase, State, Trigger, own, read_state, write_state
 from gptune.adjustment.tuning import Tuned, Tuning, open_storage, tune, with_order
-from gptune.errors import RunDirectoryError, StateError, UsageError
+from gptune.errors import StateError, UsageError
 from gptune.foreign import foreign_call
 from gptune.online.clock import Clock, SystemClock
 from gptune.run_directory.file_system import Disk, FileSystem
+from gptune.study.storage import Storage
 
 logger = logging.getLogger("gptune")
-LOCK = "lock"
 PATIENCE = 5.0  # that an order waits for a poll [s]
 
 
@@ -82,28 +82,27 @@ class AutomaticAdjustment:
         for name, given in (("retrain", retrain), ("apply", apply), ("canary", canary)):
             if not callable(given):
                 raise UsageError(f"{name}: must be a function, got {given!r}")
-        self.rules = _rules(rules, fields)
+        self.rules = course.rules_of(rules, fields)
         self._source: Source = source_of(collect)
         self._retrain, self._apply, self._canary = retrain, apply, Canary(retrain, canary)
         self._tuning, self._current = study, current
         self._clock, self._files = clock or SystemClock(), file_system or Disk()
         self._directory = Path(directory)
-        self._files.make_directory(self._directory)
-        self._handle = self._own()
-        with contextlib.ExitStack() as stack:
-            stack.callback(self.close)
-            found = read_state(self._files, self._directory)
-            now = self._clock.now()
-            self._state = found or course.start(self.rules, now, running)
-            stack.pop_all()
         self._tuned: Tuned | None = None
         self._complaint, self._is_unwritten = "", False
         self._lock, self._stop = threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
-        if found is None:
-            self._keep(self._state)
-        else:
+        self._files.make_directory(self._directory)
+        self._handle: int | None = own(self._files, self._directory)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.close)
+            found = read_state(self._files, self._directory)
+            self._state = found or course.start(self.rules, self._clock.now(), running)
+            if found is None:  # reports that lie there are of an earlier life
+                number = report.last_number(self._files, self._directory)
+                self._keep(replace(self._state, number=number))
             self._recover()
+            stack.pop_all()
 
     # from outside
 
@@ -115,24 +114,14 @@ class AutomaticAdjustment:
     @property
     def reports(self) -> list[dict[str, Any]]:
         """What came of each adjustment, the oldest first."""
-        return read_reports(self._files, self._directory)
+        return report.read_reports(self._files, self._directory)
 
     def status(self) -> dict[str, Any]:
         """Say where it stands, as plain data."""
         state = course.at(self.rules, self._state, self._clock.now())
-        return {
-            "phase": state.phase.value,
-            "number": state.number,
-            "trigger": None if state.trigger is None else state.trigger.value,
-            "running": state.running,
-            "candidate": state.candidate,
-            "waits_for": list(course.hindrances(self.rules, state)),
-            "records": state.success.seen,
-            "pairs": state.duel.pairs,
-            "applied": state.applied,
-            "complaint": self._complaint,
-            "is_running": self._thread is not None,
-        }
+        waits = course.hindrances(self.rules, state)
+        known = {"complaint": self._complaint, "is_running": self._is_alive}
+        return {**status_of(state), "waits_for": list(waits), **known}
 
     def manual_tune(
         self,
@@ -155,6 +144,7 @@ class AutomaticAdjustment:
         """
         wanted = Order(agent_name=agent_name, algorithm=algorithm, method=method, n_trials=n_trials)
         with_order(self._tuning, wanted)
+        self._check_open("manual_tune")
         with contextlib.ExitStack() as stack:
             is_free = self._lock.acquire(timeout=PATIENCE)
             stack.callback(self._lock.release if is_free else bool)
@@ -174,6 +164,7 @@ class AutomaticAdjustment:
         What your functions raise, and a disk that takes nothing, is contained, and stands in
         `status`; without a disk nothing is done.
         """
+        self._check_open("poll")
         with self._lock:
             done = foreign_call(self._go_on)
             if done.error is not None:
@@ -188,7 +179,8 @@ class AutomaticAdjustment:
         """
         if not interval > 0:
             raise UsageError(f"interval: must be positive [s], got {interval!r}")
-        if self._thread is None:
+        self._check_open("start")
+        if not self._is_alive:
             self._stop.clear()
             self._thread = threading.Thread(
                 target=self._run, args=(interval,), name="gptune-adjustment", daemon=True
@@ -205,9 +197,10 @@ class AutomaticAdjustment:
 
     def close(self) -> None:
         """Stop, and give the directory back."""
-        if hasattr(self, "_stop"):
-            self.stop()
-            self._call_back()
+        self.stop()
+        self._call_back()
+        if self._is_unwritten:
+            foreign_call(lambda: self._keep(self._state))
         handle, self._handle = self._handle, None
         if handle is not None:
             foreign_call(lambda: self._files.close(handle))
@@ -226,8 +219,9 @@ class AutomaticAdjustment:
             self._stop.wait(interval)
 
     def _go_on(self) -> None:
-        if self._is_unwritten:  # since the disk failed at the end of an adjustment
+        if self._is_unwritten:  # since the disk failed
             self._keep(self._state)
+        self._recover()  # an interrupt may have left it where nobody knows
         self._read()
         if self._state.phase is Phase.WATCHING:
             self._begin()
@@ -248,7 +242,8 @@ class AutomaticAdjustment:
             [value for value in found if value is not None],
             [value for value in metrics if value is not None],
         )
-        if state != self._state:
+        if state != self._state:  # what was read is not given again
+            self._state, self._is_unwritten = state, True
             self._keep(state)
 
     def _begin(self) -> None:
@@ -274,10 +269,10 @@ class AutomaticAdjustment:
         return self._report(state, next_, "put_back", found)
 
     def _study(self) -> Tuned:
-        state, tuning = self._state, with_order(self._tuning, self._state.order)
-        with contextlib.closing(open_storage(self._directory)) as storage:
+        state, wanted = self._state, with_order(self._tuning, self._state.order)
+        with contextlib.closing(self._open_storage()) as storage:
             return tune(
-                tuning,
+                wanted,
                 storage,
                 state.number,
                 running=state.running,
@@ -292,7 +287,7 @@ class AutomaticAdjustment:
             complaint = self._canary.send(dict(self._state.candidate or {}))
             if complaint:
                 return self._fail(complaint)
-        duel, complaint = self._canary.look(self.rules, self._state.duel)
+        duel, complaint = self._canary.look(self.rules, self._state.duel, self._stop.is_set)
         self._keep(replace(self._state, duel=duel))
         return self._fail(complaint) if complaint else self._judge()
 
@@ -305,13 +300,13 @@ class AutomaticAdjustment:
             ended = course.put_back(self.rules, state, self._clock.now())
             self._report(state, ended, "put_back", said)
         elif found is Verdict.KEEP:
-            self._call_back()
             self._hand_over(said)
 
     def _hand_over(self, said: str) -> None:
         """Apply the candidate; that it is about to be is on the disk before."""
         candidate = self._canary.candidate
         self._keep(course.applying(self._state))
+        self._call_back()
         done = foreign_call(lambda: self._apply(candidate))
         now, state = self._clock.now(), self._state
         if done.error is not None:
@@ -319,21 +314,40 @@ class AutomaticAdjustment:
         return self._report(state, course.kept(self.rules, state, now), "kept", said)
 
     def _recover(self) -> None:
-        """Go on after a death; what was being compared is compared anew."""
-        state = self._state
-        if state.phase is Phase.COMPARING:
-            self._keep(replace(state, duel=type(state.duel)()))
+        """End an adjustment that was broken off while ``apply`` was called: never call it again."""
+        state, now = self._state, self._clock.now()
         if state.phase is not Phase.APPLYING:
             return None
-        now, said = self._clock.now(), "it died while it was applied; taken as applied"
-        if self._current is not None:
-            asked = foreign_call(lambda: dict(self._current()))  # type: ignore[misc]
-            if asked.value == state.running:
-                ended = course.put_back(self.rules, state, now)
-                why = "it died before it was applied; what ran before runs"
-                return self._report(state, ended, "put_back", why)
-            said = "it died after it was applied"
+        said, current = "it was broken off while it was applied; taken as applied", self._current
+        asked = foreign_call(lambda: None if current is None else dict(current()))
+        if asked.error is not None:
+            self._complain(f"current raised {asked.message}")
+        elif asked.value is not None and asked.value != state.candidate:
+            ended = course.put_back(self.rules, state, now)
+            why = "it was broken off before it was applied; what ran before runs"
+            return self._report(state, ended, "put_back", why)
+        elif asked.value is not None:
+            said = "it was broken off after it was applied"
         return self._report(state, course.kept(self.rules, state, now), "kept", said)
+
+    def _open_storage(self) -> Storage:
+        return open_storage(self._directory, self._clock.now)
+
+    def _what_was_tried(self) -> Tuned | None:
+        """Give what the study has come to, also if another process has run it."""
+        if self._tuned is not None:
+            return self._tuned
+        with contextlib.closing(self._open_storage()) as storage:
+            wanted = with_order(self._tuning, self._state.order)
+            return tuning.summary_of(wanted, storage, self._state.number, self._state.running)
+
+    @property
+    def _is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _check_open(self, call: str) -> None:
+        if self._handle is None:
+            raise StateError(f"{call}: it is closed; make a new one on the same directory")
 
     def _fail(self, why: str) -> None:
         """End an adjustment on account of a failure: what ran before goes on."""
@@ -344,10 +358,11 @@ class AutomaticAdjustment:
 
     def _report(self, before: State, after: State, ended: str, why: str) -> None:
         """End an adjustment: the report first, so that none is missing."""
-        made = made_of(
-            self.rules, before, tuned=self._tuned, verdict=ended, why=why, now=self._clock.now()
+        tuned = foreign_call(self._what_was_tried).value
+        made = report.made_of(
+            self.rules, before, tuned=tuned, verdict=ended, why=why, now=self._clock.now()
         )
-        done = foreign_call(lambda: write_report(self._files, self._directory, made))
+        done = foreign_call(lambda: report.write_report(self._files, self._directory, made))
         if done.error is not None:
             self._complain(f"the report could not be written ({done.message})")
         logger.info("gptune: %s", words(made))
@@ -373,24 +388,6 @@ class AutomaticAdjustment:
     def _complain(self, what: str) -> None:
         self._complaint = what
         logger.warning("gptune: %s", what)
-
-    def _own(self) -> int | None:
-        handle = self._files.lock(self._directory / LOCK)
-        if handle is None:
-            raise RunDirectoryError(
-                f"adjustment: another live process adjusts in {str(self._directory)!r}; stop it, "
-                "or choose another directory"
-            )
-        return handle
-
-
-def _rules(given: Rules | None, fields: Mapping[str, Any]) -> Rules:
-    unknown = fields.keys() - set(Rules.__struct_fields__)
-    if unknown:
-        raise UsageError(
-            f"{sorted(unknown)[0]}: is no argument; there are {', '.join(Rules.__struct_fields__)}"
-        )
-    return replace(given or Rules(), **fields)
 
 
 __all__ = ["AutomaticAdjustment", "Trigger"]

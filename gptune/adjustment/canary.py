@@ -42,10 +42,12 @@ class Canary:
         self._pairs = pairs.value
         return "" if pairs.value is not None else f"canary raised {pairs.message}"
 
-    def look(self, rules: Rules, duel: Duel) -> tuple[Duel, str]:
+    def look(
+        self, rules: Rules, duel: Duel, stopped: Callable[[], bool] = bool
+    ) -> tuple[Duel, str]:
         """Take the pairs that are there, until it is sure; and a complaint, if one is due."""
         for _ in range(AT_ONCE):
-            if verdict(rules.terms, duel) is not Verdict.OPEN:
+            if stopped() or verdict(rules.terms, duel) is not Verdict.OPEN:
                 break
             pair, complaint = self._next()
             if complaint or pair is None:

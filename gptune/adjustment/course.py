@@ -7,7 +7,7 @@ cooldown by the clock, which never run backwards.
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -72,6 +72,19 @@ class Rules(Struct, frozen=True, kw_only=True):
     def sign(self) -> float:
         """What turns the metric into larger-is-better."""
         return -1.0 if self.direction == "minimize" else 1.0
+
+
+def rules_of(given: Rules | None, fields: Mapping[str, Any]) -> Rules:
+    """Give rules, some of whose fields are given on their own.
+
+    Raises:
+        UsageError: If there is no such field, or its value is wrong.
+    """
+    unknown = sorted(fields.keys() - set(Rules.__struct_fields__))
+    if unknown:
+        names = ", ".join(Rules.__struct_fields__)
+        raise UsageError(f"{unknown[0]}: is no argument; there are {names}")
+    return replace(given or Rules(), **fields)
 
 
 def start(rules: Rules, now: float, running: Mapping[str, Scalar] | None) -> State:

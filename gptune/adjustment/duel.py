@@ -49,7 +49,8 @@ class Terms(Struct, frozen=True, kw_only=True):
         """Pairs after which a candidate that has not won is put back [pairs]."""
         edge = 2 * self.gain
         growth = ((1 + edge) * math.log1p(edge) + (1 - edge) * math.log1p(-edge)) / 2
-        return math.ceil(ROOM * -math.log(self.false_keep) / growth)
+        surest = min(self.false_keep, self.missed / 2)
+        return math.ceil(ROOM * -math.log(surest) / growth)
 
 
 class Verdict(StrEnum):

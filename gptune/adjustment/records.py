@@ -6,12 +6,15 @@ position on, which is plain data and is kept with the state, so that nothing is 
 
 import json
 import math
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from gptune.errors import UsageError
 from gptune.foreign import foreign_call
@@ -64,23 +67,24 @@ class JsonLines:
     path: Path
 
     def read(self, position: Any) -> Read:
-        """Read the lines after an offset [bytes]; a file that became shorter is read anew."""
-        start = int(position or 0)
+        """Read the lines after an offset [bytes]; another file, or a shorter one, is read anew."""
+        inode, start = position or (0, 0)
         try:
             with self.path.open("rb") as file:
-                start = start if file.seek(0, 2) >= start else 0
+                before, inode = inode, os.fstat(file.fileno()).st_ino
+                start = start if file.seek(0, 2) >= start and before == inode else 0
                 file.seek(start)
                 lines = file.readlines(LONGEST * 64)
         except FileNotFoundError:
-            return Read((), start)
+            return Read((), position)
         except OSError as error:
-            return Read((), start, f"{str(self.path)!r} cannot be read ({error})")
+            return Read((), position, f"{str(self.path)!r} cannot be read ({error})")
         whole = [line for line in lines if line.endswith(b"\n")]
         found = [_parsed(line) for line in whole]
         bad = sum(one is None for one in found)
         complaint = f"{bad} lines of {str(self.path)!r} are no JSON objects" if bad else ""
         records = tuple(one for one in found if one is not None)
-        return Read(records, start + sum(map(len, whole)), complaint)
+        return Read(records, [inode, start + sum(map(len, whole))], complaint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,9 @@ class Table:
                 sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
             ) as db:
                 db.row_factory = sqlite3.Row
+                db.text_factory = lambda data: data.decode(errors="replace")
+                newest = db.execute(f"SELECT max(rowid) FROM {self.name}").fetchone()[0]
+                start = start if (newest or 0) >= start else 0  # it was emptied, and begun anew
                 rows = [dict(row) for row in db.execute(query, (start, MOST))]
         except sqlite3.Error as error:
             return Read((), start, f"table {self.name!r} of {str(self.path)!r}: {error}")
@@ -137,13 +144,15 @@ def source_of(given: object) -> Source:
 def as_record(given: object) -> Mapping[str, Any]:
     """Read a record of a function's: a mapping, or whether it succeeded, or how good it was.
 
+    NumPy's booleans are booleans.
+
     Example:
         >>> as_record(True), as_record(0.5), as_record({"success": False})
         ({'success': True}, {'metric': 0.5}, {'success': False})
     """
     if isinstance(given, Mapping):
         return given
-    return {"success": given} if isinstance(given, bool) else {"metric": given}
+    return {"success": bool(given)} if isinstance(given, bool | np.bool_) else {"metric": given}
 
 
 def value_of(record: Mapping[str, Any], name: str) -> float | None:
@@ -165,6 +174,6 @@ def _parsed(line: bytes) -> Mapping[str, Any] | None:
         return None
     try:
         read = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return read if isinstance(read, dict) else None

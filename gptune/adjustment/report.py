@@ -79,6 +79,26 @@ def read_reports(files: FileSystem, directory: Path) -> list[dict[str, Any]]:
     return [json.loads(files.read(place / name, LONGEST)) for name in names]
 
 
+def status_of(state: State) -> dict[str, Any]:
+    """Say where an adjustment stands, as plain data."""
+    return {
+        "phase": state.phase.value,
+        "number": state.number,
+        "trigger": None if state.trigger is None else state.trigger.value,
+        "running": state.running,
+        "candidate": state.candidate,
+        "records": state.success.seen,
+        "pairs": state.duel.pairs,
+        "applied": state.applied,
+    }
+
+
+def last_number(files: FileSystem, directory: Path) -> int:
+    """Give the number of the newest report; 0 if there is none."""
+    stems = [name.partition(".")[0] for name in _names(files, directory / REPORTS)]
+    return max((int(stem) for stem in stems if stem.isdecimal()), default=0)
+
+
 def words(report: Mapping[str, Any]) -> str:
     """Say it in a few lines.
 

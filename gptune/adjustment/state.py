@@ -9,12 +9,12 @@ from msgspec import Struct
 
 from gptune.adjustment.detection import Alarm
 from gptune.adjustment.duel import Duel
-from gptune.errors import StateError
+from gptune.errors import RunDirectoryError, StateError
 from gptune.records import Scalar
 from gptune.run_directory.file_system import FileSystem
 from gptune.safety.gate import SafetyState
 
-FILE = "state.json"
+FILE, LOCK = "state.json", "lock"
 LONGEST = 2**26  # of that file [bytes]
 
 
@@ -95,6 +95,21 @@ class State(Struct, frozen=True, kw_only=True):
     applied: int = 0
 
 
+def own(files: FileSystem, directory: Path) -> int:
+    """Take a directory; the process's end gives it back.
+
+    Raises:
+        RunDirectoryError: If another live process has it.
+    """
+    handle = files.lock(directory / LOCK)
+    if handle is None:
+        raise RunDirectoryError(
+            f"adjustment: another live process adjusts in {str(directory)!r}; stop it, or choose "
+            "another directory"
+        )
+    return handle
+
+
 def read_state(files: FileSystem, directory: Path) -> State | None:
     """Read the state of a directory; ``None`` if there is none yet.
 
@@ -119,5 +134,14 @@ def write_state(files: FileSystem, directory: Path, state: State) -> None:
 
     Raises:
         OSError: If the disk does not take it.
+        StateError: If it could not be read again: nothing is written then.
     """
-    files.replace(directory / FILE, msgspec.json.encode(state), durable=True)
+    try:
+        data = msgspec.json.encode(state)
+        msgspec.json.decode(data, type=State)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise StateError(
+            f"adjustment: cannot be kept ({error}); parameters are words, truths and finite "
+            "numbers of Python's own"
+        ) from error
+    files.replace(directory / FILE, data, durable=True)

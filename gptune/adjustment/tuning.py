@@ -1,6 +1,7 @@
 """The study of an adjustment: resumable, within a budget, begun where earlier ones have ended."""
 
 import statistics
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from gptune.adjustment.state import Order
 from gptune.configs import nearest
 from gptune.errors import StudyError, UsageError
-from gptune.presets import AGENT, ALGORITHMS
+from gptune.presets import AGENT, ALGORITHMS, thresholds_are_apart
 from gptune.presets.tuning import METHODS
 from gptune.records import Scalar
 from gptune.study.checks import Constraint
@@ -101,7 +102,9 @@ def with_order(tuning: Tuning, order: Order | None) -> Tuning:
     if order is None:
         return tuning
     known = {**ALGORITHMS, "agent": AGENT}
-    space = tuning.space
+    space, constraints = tuning.space, tuning.constraints
+    if order.agent_name is not None and not isinstance(order.agent_name, str):
+        raise UsageError(f"agent_name: must be a word, got {order.agent_name!r}")
     if order.algorithm is not None:
         name = order.algorithm.lower().replace("-", "_").replace(" ", "_")
         if name not in known:
@@ -109,13 +112,15 @@ def with_order(tuning: Tuning, order: Order | None) -> Tuning:
                 f"algorithm: is unknown, got {order.algorithm!r}; {nearest(name, known)}"
             )
         space = known[name]
+        constraints = (thresholds_are_apart,) if name == "agent" else ()
     return Tuning(
         **{
             **{name: getattr(tuning, name) for name in Tuning.__slots__},
             "space": space,
+            "constraints": constraints,
             "agent_name": order.agent_name or tuning.agent_name,
             "method": order.method or tuning.method,
-            "n_trials": order.n_trials or tuning.n_trials,
+            "n_trials": tuning.n_trials if order.n_trials is None else order.n_trials,
         }
     )
 
@@ -229,7 +234,15 @@ def _summary(study: Study, running: Mapping[str, Scalar] | None) -> Tuned:
     )
 
 
-def open_storage(directory: Path) -> Storage:
+def open_storage(directory: Path, clock: Callable[[], float] = time.time) -> Storage:
     """Open the studies of an adjustment."""
     directory.mkdir(parents=True, exist_ok=True)
-    return Storage(directory / STUDIES)
+    return Storage(directory / STUDIES, clock=clock)
+
+
+def summary_of(
+    tuning: Tuning, storage: Storage, number: int, running: Mapping[str, Scalar] | None
+) -> Tuned | None:
+    """Say what the study of an adjustment has come to, if there is one."""
+    name = f"{tuning.agent_name}/{number}"
+    return None if storage.find(name) is None else _summary(Study.load(name, storage), running)

@@ -1,6 +1,7 @@
 """``gptune adjust``: automatic adjustment of a deployed model, as a file describes it."""
 
 import json
+import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -43,6 +44,9 @@ def add_adjusting(commands: "Commands") -> None:
         parser.add_argument("config", metavar="CONFIG", help="a .yaml or .json file")
         if name in ("status", "report"):
             parser.add_argument("--json", action="store_true", help="print JSON")
+        if name == "once":
+            parser.add_argument("--tune", action="store_true", help="begin an adjustment by hand")
+            parser.add_argument("--trials", type=int, metavar="N", help="of it, with --tune")
         if name == "run":
             parser.add_argument(
                 "--interval", type=float, default=POLL, metavar="S", help="of polls (default: 60)"
@@ -54,6 +58,7 @@ def run_on(args: Namespace) -> int:
     """Poll until somebody interrupts."""
     if not args.interval > 0:
         raise UsageError(f"--interval: must be positive [s], got {args.interval!r}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a canary is called back
     with made_of(read_config(args)) as adjustment:
         print(_line(adjustment.status()), file=sys.stderr)
         while True:
@@ -68,6 +73,8 @@ def run_on(args: Namespace) -> int:
 def once(args: Namespace) -> int:
     """Poll once."""
     with made_of(read_config(args)) as adjustment:
+        if args.tune:
+            adjustment.manual_tune(n_trials=args.trials)
         adjustment.poll()
         print(_line(adjustment.status()))
     return 0
@@ -75,6 +82,7 @@ def once(args: Namespace) -> int:
 
 def status(args: Namespace) -> int:
     """Say where it stands."""
+    from gptune.adjustment.report import status_of
     from gptune.adjustment.state import read_state
     from gptune.run_directory.file_system import Disk
 
@@ -83,14 +91,7 @@ def status(args: Namespace) -> int:
     if state is None:
         print("null" if args.json else f"nothing was begun in {directory}")
         return 0
-    said = {
-        "phase": state.phase.value,
-        "number": state.number,
-        "running": state.running,
-        "candidate": state.candidate,
-        "pairs": state.duel.pairs,
-        "applied": state.applied,
-    }
+    said = status_of(state)
     print(json.dumps(said) if args.json else _line({**said, "complaint": ""}))
     return 0
 

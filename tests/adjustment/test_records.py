@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,3 +105,33 @@ def test_numbers_are_read(record: Any, name: str, value: float | None) -> None:
     assert value_of(record, name) == value
     assert math.isnan(value_of({"metric": "low"}, "metric") or 0.0)
     assert as_record(record) is record
+
+
+def test_a_file_that_was_replaced_is_read_anew_and_deep_nonsense_passed(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"metric": 1}\n')
+    position = JsonLines(path).read(None).position
+    (tmp_path / "new").write_text("[" * 200_000 + '\n{"metric": 2}\n' * 3)
+    (tmp_path / "new").replace(path)
+    read = JsonLines(path).read(json.loads(json.dumps(position)))
+    assert {"metric": 2} in read.records
+    assert "no JSON objects" in read.complaint
+
+
+def test_a_table_that_was_emptied_is_read_anew_and_odd_bytes_are_passed(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    source = Table(path, "served")
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE served (success INTEGER, who TEXT)")
+        db.executemany("INSERT INTO served VALUES (?, CAST(? AS TEXT))", [(1, b"\xff\xfe")] * 5)
+    first = source.read(None)
+    assert len(first.records) == 5
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM served")
+        db.execute("INSERT INTO served VALUES (0, 'new')")
+    assert source.read(first.position).records == ({"success": 0, "who": "new"},)
+    db.close()
+
+
+def test_booleans_of_numpys_are_booleans() -> None:
+    assert as_record(np.False_) == {"success": False}

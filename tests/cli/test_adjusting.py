@@ -160,3 +160,13 @@ def test_looking_loads_no_torch() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_an_adjustment_is_begun_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    text = CONFIG.replace("collect: mine:collect", "collect: served.jsonl")
+    Path("config.yaml").write_text(text)
+    assert adjust("once", "config.yaml", capsys=capsys)[1] == "watching, adjustment 0, applied 0\n"
+    code, out, _ = adjust("once", "config.yaml", "--tune", "--trials", "3", capsys=capsys)
+    assert (code, out) == (0, "watching, adjustment 1, applied 1\n")
+    (report,) = json.loads(adjust("report", "config.yaml", "--json", capsys=capsys)[1])
+    assert (report["trigger"], report["study"]["trials"]) == ("by_hand", {"complete": 3})
