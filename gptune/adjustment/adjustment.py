@@ -181,9 +181,8 @@ class AutomaticAdjustment:
             raise UsageError(f"interval: must be positive [s], got {interval!r}")
         self._check_open("start")
         if not self._is_alive:
-            self._stop.clear()
             self._thread = threading.Thread(
-                target=self._run, args=(interval,), name="gptune-adjustment", daemon=True
+                target=self._run, args=(interval, self._stop), name="gptune-adjustment", daemon=True
             )
             self._thread.start()
 
@@ -193,7 +192,7 @@ class AutomaticAdjustment:
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join()
-            self._stop.clear()  # who polls by hand now is not stopped
+        self._stop = threading.Event()  # of the next one, and of who polls by hand
 
     def close(self) -> None:
         """Stop, and give the directory back."""
@@ -213,10 +212,10 @@ class AutomaticAdjustment:
 
     # inside
 
-    def _run(self, interval: float) -> None:
-        while not self._stop.is_set():
+    def _run(self, interval: float, stop: threading.Event) -> None:
+        while not stop.is_set():
             self.poll()
-            self._stop.wait(interval)
+            stop.wait(interval)
 
     def _go_on(self) -> None:
         if self._is_unwritten:  # since the disk failed
@@ -255,9 +254,9 @@ class AutomaticAdjustment:
             logger.info("gptune: adjustment %d begins (%s)", self._state.number, trigger.value)
 
     def _tune(self) -> None:
-        state = self._state
-        done = foreign_call(self._study)
-        if self._stop.is_set():
+        state, stop = self._state, self._stop
+        done = foreign_call(lambda: self._study(stop.is_set))
+        if stop.is_set():
             return None  # it goes on later
         if done.value is None:
             return self._fail(f"tuning raised {done.message}")
@@ -268,7 +267,7 @@ class AutomaticAdjustment:
         found = "no trial gave a number" if done.value.best is None else "nothing better was found"
         return self._report(state, next_, "put_back", found)
 
-    def _study(self) -> Tuned:
+    def _study(self, stopped: Callable[[], bool]) -> Tuned:
         state, wanted = self._state, with_order(self._tuning, self._state.order)
         with contextlib.closing(self._open_storage()) as storage:
             return tune(
@@ -278,7 +277,7 @@ class AutomaticAdjustment:
                 running=state.running,
                 retrain=self._retrain,
                 now=self._clock.now(),
-                stopped=self._stop.is_set,
+                stopped=stopped,
             )
 
     def _compare(self) -> None:

@@ -475,6 +475,43 @@ def test_it_may_be_polled_by_hand_after_it_was_stopped(tmp_path: Path) -> None:
         assert len(world.applied) == 1
 
 
+def test_a_stop_without_a_thread_stops_nobody(tmp_path: Path) -> None:
+    world, clock = World(), Clock()
+    with make(world, tmp_path, clock) as one:
+        one.stop()
+        one.manual_tune()
+        world.best = 0.8
+        poll(one, clock, 3)
+        assert len(world.applied) == 1
+
+
+def test_a_stop_out_of_the_thread_itself_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
+    world, clock = World(), Clock()
+    asked: list[Any] = []
+
+    def objective(params: Mapping[str, float]) -> float:
+        asked.append(params)
+        if len(asked) == 3:
+            one.stop()
+        return world.loss(params)
+
+    one = make(world, tmp_path, clock, objective=objective)
+    one.manual_tune()
+    world.best = 0.8
+    one.start(interval=0.01)
+    for _ in range(500):
+        time.sleep(0.01)
+        if len(asked) >= 3 and not one.status()["is_running"]:
+            break
+    time.sleep(0.2)
+    assert len(asked) == 3, "the study was stopped"
+    assert one.status()["phase"] == "tuning"
+    poll(one, clock, 3)
+    assert len(asked) == 8, "and has gone on"
+    assert len(world.applied) == 1
+    one.close()
+
+
 def test_an_order_does_not_wait_for_a_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
