@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from gptune.cli.chart import chart
 from gptune.cli.place import read_log, run_of, split_run
 from gptune.cli.terminal import printable
-from gptune.cli.words import MEANINGS, line_of, number
 from gptune.errors import UsageError
 from gptune.events import (
     Applied,
@@ -38,6 +37,7 @@ from gptune.run_directory.event_log import effective
 from gptune.run_directory.exports import observations
 from gptune.run_directory.summary import Summary, fold
 from gptune.run_directory.summary import to_plain as summary_to_plain
+from gptune.run_directory.words import MEANINGS, line_of, number
 
 GAINS = 10  # how many of the gains that the proposer was told are shown
 

@@ -257,7 +257,7 @@ def _log_lines(run: Path, args: Namespace) -> Iterator[str]:
 
 
 def _shown(entries: "list[Entry]", args: Namespace) -> list[str]:
-    from gptune.cli.words import line_of
+    from gptune.run_directory.words import line_of
 
     chosen = [entry for entry in entries if not args.kind or entry.kind in args.kind]
     if args.json:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptune.cli.words import MEANINGS, clock, line_of, number, words
 from gptune.events import (
     Abandoned,
     Command,
@@ -20,6 +19,7 @@ from gptune.events import (
     RolledBack,
 )
 from gptune.records import Change, Evidence, Reason
+from gptune.run_directory.words import MEANINGS, clock, line_of, number, words
 from tests.logs import KernelRun, kernel_runs, make_lines, moment, opened
 
 UP = (Change("opt.lr", 1.0, 2.0),)
