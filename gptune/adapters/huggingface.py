@@ -195,7 +195,8 @@ class PruningCallback(TrainerCallback):
         trial: The trial; other ranks need none.
         monitor: Name of the metric; ``val/loss`` is the Trainer's ``eval_loss``.
 
-    Example:
+    Example::
+
         def objective(trial):
             rate = trial.suggest_float("lr", 1e-5, 1e-3, log=True)
             trainer = Trainer(

@@ -1,15 +1,15 @@
 """Metrics under one name each, whatever a framework or its user calls them.
 
-| name | taken from, the first that is there |
-|---|---|
-| train/loss | train_loss, train_loss_epoch, training_loss, loss, loss_epoch, train_loss_step |
-| val/loss | val_loss, eval_loss, valid_loss, validation_loss, each also with ``/`` or ``_epoch`` |
-| val/score | the same with score, accuracy, acc, f1 in the place of loss |
-| lr | learning_rate |
-| grad/norm | grad_norm, gradient_norm, grad_2.0_norm_total |
-| time/step_sec, system/gpu_mem_mb | measured by the adapters |
+Each name on the left is taken from the first on the right that is there:
 
-A name of the left column that is reported is left as it is, and so are all other metrics.
+- train/loss: train_loss, train_loss_epoch, training_loss, loss, loss_epoch, train_loss_step
+- val/loss: val_loss, eval_loss, valid_loss, validation_loss, each also with ``/`` or ``_epoch``
+- val/score: the same with score, accuracy, acc, f1 in the place of loss
+- lr: learning_rate
+- grad/norm: grad_norm, gradient_norm, grad_2.0_norm_total
+- time/step_sec, system/gpu_mem_mb: measured by the adapters
+
+A name on the left that is reported is left as it is, and so are all other metrics.
 """
 
 from collections.abc import Iterator, Mapping

@@ -49,7 +49,8 @@ class GptuneSearcher(Searcher):
     Raises:
         SpaceError: If the space is wrong.
 
-    Example:
+    Example::
+
         tune.Tuner(
             train,
             param_space={"lr": tune.loguniform(1e-5, 1e-1)},
