@@ -1,4 +1,4 @@
-"""How the pages are built: ``sphinx-build -W -n docs OUT``. Needs the extra ``docs``, and no network."""
+"""How the pages are built: ``sphinx-build -W docs OUT``, with the extra ``docs``, no network."""
 
 import importlib
 from typing import Any
@@ -11,7 +11,7 @@ import gptune
 
 project = "gptune"
 author = "The gptune authors"
-copyright = "The gptune authors"  # noqa: A001
+copyright = "The gptune authors"
 release = version = gptune.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -51,11 +51,9 @@ html_theme_options = {"navigation_with_keys": True}
 PUBLIC = {id(getattr(gptune, name)) for name in gptune.__all__}
 
 
-def skip(
-    app: Sphinx, kind: str, name: str, found: object, skipped: bool, options: Any
-) -> bool | None:
+def skip(app: Sphinx, *said: Any) -> bool | None:
     """Show what is public as `gptune.<name>` alone, not once more in the room that it lives in."""
-    del kind, name, skipped, options
+    _, _, found, _, _ = said
     return True if id(found) in PUBLIC and app.env.docname != "api/gptune" else None
 
 
@@ -84,17 +82,15 @@ def is_inside(target: str) -> bool:
     return module.startswith("gptune.") and hasattr(importlib.import_module(module), name)
 
 
-def repair(app: Sphinx, kind: str, name: str, found: object, options: Any, *said: Any) -> Any:
+def repair(app: Sphinx, *said: Any) -> tuple[str, str | None] | None:
     """Write a struct's default that is made anew each time as Python would read it."""
-    del app, kind, name, found, options
-    signature, returns = said
+    *_, signature, returns = said
     return (signature.replace("<factory>", "..."), returns) if signature else None
 
 
-def describe(app: Sphinx, kind: str, name: str, found: object, options: Any, *said: Any) -> None:
+def describe(app: Sphinx, kind: str, *said: Any) -> None:
     """Keep Napoleon from taking the words before a property's first colon for its type."""
-    del app, name, found, options
-    (lines,) = said
+    lines = said[-1]
     if kind in ("property", "attribute", "data"):
         lines[:0] = ["..", ""]
 

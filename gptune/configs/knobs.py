@@ -80,7 +80,13 @@ class Mutation(Struct, frozen=True, kw_only=True):
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """The knobs of one optimizer, loss or object; ``keys`` and ``mutations`` add up."""
+    """The knobs of one optimizer, loss or object; ``keys`` and ``mutations`` add up.
+
+    Attributes:
+        enabled: Whether anything in it moves.
+        mutations: Name of a knob -> how it may move.
+        keys: The same; by custom the entries of a dict, such as loss weights.
+    """
 
     enabled: bool = True
     mutations: dict[str, Mutation] = {}

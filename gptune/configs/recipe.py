@@ -47,6 +47,19 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     Sections are filled up field by field; ``phases`` and ``actuators``, which are lists of the
     user's own names, replace the defaults as a whole.
 
+    Attributes:
+        version: Of this schema.
+        mode: What gptune may do: off | observe | suggest | guard | active | replay.
+        objective: The metric to improve.
+        phases: Name -> part of the run; together they tile it without a gap.
+        actuators: Name of a group -> what may move in it: ``opt`` is the optimizer, ``loss`` the
+            weights of a loss, others are named by the user.
+        search: What proposes, and how often.
+        acceptance: When a change stays.
+        safety: When nothing may be changed, and what happens after rejects.
+        guard: Restoring the training state when a run goes wrong.
+        calibration: Finding the learning rate at the start of the run.
+
     Example:
         >>> recipe = Recipe.from_dict({"objective": {"primary": "reward", "mode": "max"}})
         >>> recipe.objective.primary, recipe.acceptance.probability

@@ -9,7 +9,13 @@ from gptune.configs.reading import need
 
 
 class Objective(Struct, frozen=True, kw_only=True):
-    """The metric to improve, and the ones that must not suffer."""
+    """The metric to improve, and the ones that must not suffer.
+
+    Attributes:
+        primary: The metric to improve.
+        mode: min | max.
+        backup_metrics: Metrics that must not suffer.
+    """
 
     primary: str = "val/loss"
     mode: Literal["min", "max"] = "min"
@@ -22,7 +28,12 @@ class Objective(Struct, frozen=True, kw_only=True):
 
 
 class Phase(Struct, frozen=True, kw_only=True):
-    """A part of the run, as fractions of its steps."""
+    """A part of the run, as fractions of its steps.
+
+    Attributes:
+        start_frac: Where it begins [fraction].
+        end_frac: Where it ends [fraction].
+    """
 
     start_frac: float
     end_frac: float
@@ -61,7 +72,18 @@ class Decay(Struct, frozen=True, kw_only=True):
 
 
 class TrustRegion(Struct, frozen=True, kw_only=True):
-    """The box in which a proposal may lie; lengths are fractions of a side of the unit cube."""
+    """The box in which a proposal may lie; lengths are fractions of a side of the unit cube.
+
+    Attributes:
+        enabled: false = proposals lie anywhere within the bounds.
+        initial: Side at the start [fraction].
+        minimum: Smallest side [fraction].
+        maximum: Largest side [fraction].
+        expand: Factor after successes, above 1.
+        shrink: Factor after failures, below 1.
+        successes: Successes in a row that expand it.
+        failures: Failures in a row that shrink it.
+    """
 
     enabled: bool = True
     initial: float = 0.4
@@ -99,6 +121,8 @@ class Search(Struct, frozen=True, kw_only=True):
         joint: Move all free knobs at once instead of one at a time.
         every: Propose at every so-manieth decision [decisions].
         max_observations: How many observations are kept [observations].
+        decay: How old observations fade.
+        trust_region: The box in which a proposal lies.
         prior_runs: Run directories whose observations the surrogate starts with, the oldest first;
             each observation stands for one start-up trial.
     """
