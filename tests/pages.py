@@ -70,6 +70,11 @@ def run(page: Path, scope: dict[str, Any] | None = None, section: str | None = N
     chosen = [block for block in blocks_of(page) if block.runs and section in (None, block.section)]
     assert chosen, (page, section)
     for block in chosen:
-        code = "\n" * (block.line - 1) + block.text  # a traceback names the line of the page
-        exec(compile(code, str(page), "exec"), names)
+        execute(block, names)
     return names
+
+
+def execute(block: Block, names: dict[str, Any]) -> None:
+    """Run one block; a traceback names the line of the page."""
+    code = "\n" * (block.line - 1) + block.text
+    exec(compile(code, str(block.page), "exec"), names)

@@ -8,64 +8,23 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, TensorDataset
 from transformers import BertConfig, BertForSequenceClassification
 
 from examples.train_with_lightning import Regression
 from examples.train_with_transformers import examples
 from gptune.adapters.normal import ALIASES, DEVICE_MEMORY, HELD_OUT, SCORES, STEP_SECONDS
 from gptune.audit import audit
+from tests import pages
 from tests.adapters.framed import counts
+from tests.docs.readers import yours
 
-PAGE = Path("docs/training.md").read_text()
-SECTIONS = {
-    part.partition("\n")[0]: re.findall(r"```python\n(.*?)```", part, flags=re.DOTALL)
-    for part in PAGE.split("\n## ")
-}
+PAGE = Path("docs/training.md").resolve()
+TEXT = PAGE.read_text()
 
 
-def yours() -> dict[str, Any]:
-    """Make what the page says is the reader's own."""
-    torch.manual_seed(0)
-    x = torch.randn(640, 8)
-    y = x.sum(1, keepdim=True).sin()
-    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    scheduler = LambdaLR(optimizer, lambda step: 0.99**step)
-    loss_fn = nn.functional.mse_loss
-
-    def train_step(batch: Any) -> Tensor:
-        optimizer.zero_grad()
-        loss = loss_fn(model(batch[0]), batch[1])
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        scheduler.step()
-        return loss
-
-    def validate() -> float:
-        with torch.no_grad():
-            return float(loss_fn(model(x[512:]), y[512:]))
-
-    return {
-        "model": model,
-        "optimizer": optimizer,
-        "scheduler": scheduler,
-        "loss_fn": loss_fn,
-        "loader": DataLoader(TensorDataset(x[:512], y[:512]), 16, shuffle=True),
-        "held_out": DataLoader(TensorDataset(x[512:], y[512:]), 64),
-        "train_step": train_step,
-        "validate": validate,
-    }
-
-
-def run(section: str, scope: dict[str, Any]) -> dict[str, Any]:
+def run(section: str, scope: dict[str, Any]) -> Any:
     """Run the blocks of a section, one after another."""
-    assert SECTIONS[section], section
-    for block in SECTIONS[section]:
-        exec(compile(block, f"docs/training.md: {section}", "exec"), scope)
-    return scope
+    return pages.run(PAGE, scope, section)
 
 
 @pytest.fixture(autouse=True)
@@ -84,8 +43,7 @@ def newest_run() -> Path:
 
 
 def test_every_block_of_the_page_is_run_here() -> None:
-    with_blocks = {name for name, blocks in SECTIONS.items() if blocks}
-    assert with_blocks == {
+    assert {block.section for block in pages.blocks_of(PAGE) if block.language == "python"} == {
         "`gptune.fit`",
         "A loop of your own",
         "Lightning",
@@ -93,7 +51,6 @@ def test_every_block_of_the_page_is_run_here() -> None:
         "Accelerate",
         "Sinks",
     }
-    assert sum(map(len, SECTIONS.values())) == PAGE.count("```python")
 
 
 def test_fit_trains_and_resumes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +125,7 @@ def test_accelerate_trains_and_saves() -> None:
 def test_sinks_show_what_the_table_of_names_says() -> None:
     run("Sinks", yours())
     (row,) = table("fourth.csv")
-    names = PAGE.partition("| name, after `gptune/` |")[2].partition("\n\n")[0].splitlines()[2:]
+    names = TEXT.partition("| name, after `gptune/` |")[2].partition("\n\n")[0].splitlines()[2:]
     named = {name for line in names for name in re.findall(r"`([^`]+)`", line.split("|")[1])}
     shown = {name.replace("opt.lr", "<knob>") for name in row if name != "step"}
     assert shown == {f"gptune/{name}" for name in named}
@@ -180,7 +137,7 @@ def test_sinks_show_what_the_table_of_names_says() -> None:
 def test_the_names_of_metrics_are_those_that_are_looked_for() -> None:
     rows = {
         cells[1].strip(): cells[2]
-        for cells in (line.split("|") for line in PAGE.splitlines())
+        for cells in (line.split("|") for line in TEXT.splitlines())
         if len(cells) == 4 and cells[1].strip().startswith("`")
     }
     for name in ("train/loss", "lr", "grad/norm"):

@@ -9,15 +9,18 @@ import pytest
 
 import gptune
 from gptune.cli import main
+from tests.pages import blocks_of, execute
+
+PAGE = Path("docs/studies.md").resolve()
 
 
 def test_the_blocks_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", Path("docs/studies.md").read_text(), re.DOTALL)
+    blocks = [block for block in blocks_of(PAGE) if block.runs]
     monkeypatch.chdir(tmp_path)
     scope: dict[str, Any] = {}
     studies = []
     for block in blocks:
-        exec(compile(block, "docs/studies.md", "exec"), scope)
+        execute(block, scope)
         studies.append(scope["study"])
     first, second, resumed, pruned, drawn, middle, noisy = studies
     assert len(first.trials) == 20
@@ -38,21 +41,17 @@ def test_the_blocks_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_what_is_not_run_is_python_and_names_what_is_there() -> None:
     """Ray and the frameworks are run by the tests of their adapters."""
-    blocks = re.findall(
-        r"```python no-run\n(.*?)```", Path("docs/studies.md").read_text(), re.DOTALL
-    )
+    blocks = [one for one in blocks_of(PAGE) if one.language == "python" and not one.runs]
     assert len(blocks) == 3
     for block in blocks:
-        lines = [line for line in block.splitlines() if line.startswith("from gptune")]
-        compile(block, "docs/studies.md", "exec")
+        lines = [line for line in block.text.splitlines() if line.startswith("from gptune")]
         exec("\n".join(lines), {})
 
 
 def test_the_commands_of_the_page_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = Path("docs/studies.md").read_text()
-    (console,) = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    (console,) = [block.text for block in blocks_of(PAGE) if block.language == "console"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "space.yaml").write_text("rate: {type: float, low: 1.0e-5, high: 0.1, log: true}")
@@ -69,8 +68,6 @@ def test_the_commands_of_the_page_work(
 
 
 def test_what_the_page_names_is_there() -> None:
-    names = re.findall(
-        r"`(?:gptune\.)?([A-Z]\w+(?:Pruner|Sampler))`", Path("docs/studies.md").read_text()
-    )
+    names = re.findall(r"`(?:gptune\.)?([A-Z]\w+(?:Pruner|Sampler))`", PAGE.read_text())
     assert len(names) >= 8
     assert all(hasattr(gptune, name) for name in names)

@@ -1,10 +1,7 @@
-"""The page on automatic adjustment, taken at its word."""
+"""The page on automatic adjustment: its file, and its defaults; its block runs in test_pages."""
 
 import re
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from gptune.adjustment.course import Rules
 from gptune.adjustment.duel import Terms
@@ -12,16 +9,6 @@ from gptune.adjustment.tuning import Tuning
 from gptune.cli.adjusting import read_config
 
 PAGE = Path("docs/adjustment.md")
-
-
-def test_the_block_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    scope: dict[str, Any] = {}
-    exec(compile(block, str(PAGE), "exec"), scope)
-    (report,) = scope["adjustment"].reports
-    assert (report["trigger"], report["verdict"]) == ("low_success", "kept")
-    assert abs(scope["world"]["running"] - 0.8) < 0.1
 
 
 def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
