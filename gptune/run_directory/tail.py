@@ -24,16 +24,17 @@ class Entry(Struct, frozen=True):
         return str(self.line.event.__struct_config__.tag) if self.line else ""
 
 
-def tail(directory: Path) -> Iterator[list[Entry]]:
+def tail(directory: Path, most: int | None = None) -> Iterator[list[Entry]]:
     """Give, each time it is asked, the whole lines that were written since; it never ends.
 
     A torn last line is left out until the rest of it is there, or another stands in its place.
 
     Args:
         directory: The run directory.
+        most: Read about so much at once [bytes], and at least one whole line if there is one.
 
     Yields:
-        The new lines; first all that there are.
+        The new lines; first all that there are, or, with ``most``, the first of them.
 
     Raises:
         EventLogError: If a whole line is not what gptune wrote, or the chain is broken.
@@ -41,7 +42,7 @@ def tail(directory: Path) -> Iterator[list[Entry]]:
     """
     path, read, number, previous = directory / EVENTS, 0, 0, ORIGIN
     while True:
-        data = _read(path, read)
+        data = _read_lines(path, read, most)
         whole = data[: data.rfind(b"\n") + 1]
         entries = []
         for text in whole.split(b"\n")[:-1]:
@@ -55,13 +56,28 @@ def tail(directory: Path) -> Iterator[list[Entry]]:
         yield entries
 
 
-def _read(path: Path, start: int) -> bytes:
+def _read_lines(path: Path, start: int, most: int | None) -> bytes:
+    """Read on; ``most`` bytes, or as many as it takes to the end of a line that is longer."""
+    data = _read(path, start, most)
+    while most is not None and b"\n" not in data and len(data) == most:
+        most *= 2
+        data = _read(path, start, most)
+    return data
+
+
+def _read(path: Path, start: int, most: int | None) -> bytes:
+    run = f"run directory {str(path.parent)!r}: its log"
     try:
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+            length = file.seek(0, os.SEEK_END)
             file.seek(start)
-            return file.read()
-    except OSError as error:
+            data = file.read(most)
+    except FileNotFoundError as error:
         raise RunDirectoryError(
-            f"run directory {str(path.parent)!r}: its log cannot be read ({error}); "
-            "check its permissions"
+            f"{run} cannot be read: there is none, or none any more; see gptune ls"
         ) from error
+    except OSError as error:
+        raise RunDirectoryError(f"{run} cannot be read ({error}); check its permissions") from error
+    if length < start:
+        raise RunDirectoryError(f"{run} has become shorter: another stands in its place; look anew")
+    return data

@@ -80,3 +80,35 @@ def test_what_gptune_did_not_write_is_refused_with_its_line(foreign: bytes, tmp_
 def test_a_log_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="cannot be read"):
         next(tail(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("most", [1, 200, 450, 10_000])
+def test_a_long_log_can_be_read_in_pieces_each_of_whole_lines(most: int, tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    write(log, *"abcdefgh")
+    log.close()
+    feed, read = tail(tmp_path, most), []
+    while entries := next(feed):
+        assert most >= 10_000 or len(entries) <= max(1, most // 150)
+        read += names(entries)
+    assert read == list("abcdefgh")
+
+
+def test_a_log_that_another_has_taken_the_place_of_is_refused(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    write(log, "a", "b")
+    log.close()
+    feed = tail(tmp_path)
+    next(feed)
+    (tmp_path / EVENTS).write_text("")
+    with pytest.raises(RunDirectoryError, match="another stands in its place"):
+        next(feed)
+
+
+def test_a_log_that_is_moved_away_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    EventLog(tmp_path).close()
+    feed = tail(tmp_path)
+    next(feed)
+    (tmp_path / EVENTS).unlink()
+    with pytest.raises(RunDirectoryError, match="none any more"):
+        next(feed)
