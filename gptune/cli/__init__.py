@@ -14,6 +14,7 @@ REFUSED, INTERRUPTED = 2, 130  # exit codes: refused or misused; stopped by Ctrl
 FAMILIES = {  # file -> its verbs; only the one that is wanted is loaded, for status has to be quick
     "demo": ("demo",),
     "looking": ("status", "log", "explain", "ls", "export", "doctor"),
+    "watching": ("watch",),
     "recipes": ("recipe",),
     "studies": ("study",),
     "adjusting": ("adjust",),

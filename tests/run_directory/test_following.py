@@ -17,6 +17,7 @@ from gptune.run_directory.tail import tail
 from tests.logs import moment
 
 State = tuple[tuple[int, ...], tuple[int, ...]]  # numbers of lines that count, and of those lost
+EMPTY: State = ((), ())
 
 
 def take(state: State, line: Line) -> State:
@@ -50,7 +51,7 @@ def test_at_every_look_it_is_the_fold_of_the_effective_log(
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         log = EventLog(directory)
-        feed = follow(directory, ((), ()), take, skip, chunk=chunk)
+        feed = follow(directory, EMPTY, take, skip, chunk=chunk)
         for number, back in enumerate(plan):
             if back is None:
                 assert log.append(moment(number, number), ModeChanged(old="a", new="b"))
@@ -78,7 +79,7 @@ def test_the_log_is_read_from_its_beginning_after_a_rewind_alone(
 
     monkeypatch.setattr(following, "tail", counted)
     log = EventLog(tmp_path)
-    feed = follow(tmp_path, ((), ()), take, skip)
+    feed = follow(tmp_path, EMPTY, take, skip)
     for _ in range(5):
         write(log, 3)
         catch_up(feed)
@@ -97,7 +98,7 @@ def test_a_long_log_is_read_piece_by_piece(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     write(log, 20)
     log.close()
-    feed = follow(tmp_path, ((), ()), take, skip, chunk=600)
+    feed = follow(tmp_path, EMPTY, take, skip, chunk=600)
     looks = [next(feed) for _ in range(40)]
     assert [seen.behind for seen in looks].index(False) > 4
     assert len(looks[-1].state[0]) == 20
@@ -112,13 +113,13 @@ def test_what_is_broken_or_gone_is_refused(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     write(log, 2)
     log.close()
-    feed = follow(tmp_path, ((), ()), take, skip)
+    feed = follow(tmp_path, EMPTY, take, skip)
     catch_up(feed)
     with (tmp_path / EVENTS).open("a") as file:
         file.write("{}\n")
     with pytest.raises(EventLogError, match="line 3"):
         catch_up(feed)
-    feed = follow(tmp_path / "missing", ((), ()), take, skip)
+    feed = follow(tmp_path / "missing", EMPTY, take, skip)
     with pytest.raises(RunDirectoryError, match="none any more"):
         catch_up(feed)
 
@@ -129,4 +130,4 @@ def test_a_rewind_line_is_one_that_is_skipped(tmp_path: Path) -> None:
     assert log.rewind(0, moment())
     assert isinstance(read_events(tmp_path)[-1].event, Rewind)
     log.close()
-    assert catch_up(follow(tmp_path, ((), ()), take, skip)) == ((), (1, 2))
+    assert catch_up(follow(tmp_path, EMPTY, take, skip)) == ((), (1, 2))
