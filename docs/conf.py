@@ -15,8 +15,6 @@ copyright = "The gptune authors"
 release = version = gptune.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-root_doc = "index"
-exclude_patterns = ["_build"]
 nitpicky = True
 # Types of others that stand in signatures. There is no inventory of theirs to look them up in:
 # the build asks no network.
@@ -29,14 +27,11 @@ nitpick_ignore = [  # the same, where a name is imported for the type checker al
 ]
 
 myst_heading_anchors = 4  # the same anchors as on the forges
-myst_links_external_new_tab = False
-suppress_warnings: list[str] = []
 
 default_role = "py:obj"  # `name` in a docstring: a link if it is ours, else code; see `find`
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": False}
-napoleon_google_docstring = True
+autodoc_default_options = {"members": True}
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Source"]
