@@ -31,7 +31,9 @@ def rails(view: View, width: int, rows: int, glyphs: Glyphs) -> list[Text]:
     families = _chosen(view, rows)
     label = min(NAME, max(1, width // 3), max((cell_len(foreign(f)) for f in families), default=1))
     cells = [_cells(view, family, glyphs) for family in families]
-    places = _places(cells, width - label - 2)
+    notes = [_notes(view, family, glyphs) for family in families]
+    widest = max((sum(cell_len(said) + 2 for said, _ in row) for row in notes), default=0)
+    places = _places(cells, width - label - 2 - min(widest, width // 3))
     lines = [
         _line(view, family, ([label, *places], row), glyphs)
         for family, row in zip(families, cells, strict=True)
@@ -164,7 +166,8 @@ def _notes(view: View, family: str, glyphs: Glyphs) -> list[Note]:
     if view.rails[family].risk == "high":
         notes.append(("risk high: never moved", DULL))
     until = rests_until(view, family)
-    if run.decision < until and run.course.trial is None and run.mode in ("active", "suggest"):
+    idle = not run.closed and run.course.trial is None and run.mode in ("active", "suggest")
+    if idle and run.decision < until:
         notes.append((f"rests through decision {until}", DULL))
     return notes
 

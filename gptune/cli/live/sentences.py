@@ -1,7 +1,7 @@
 """What happened, in words: verdicts with their effects, restores, pauses, commands."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -29,7 +29,8 @@ from gptune.run_directory.changes import Ending
 from gptune.run_directory.words import MEANINGS as WHY
 from gptune.run_directory.words import words
 
-SURE = 1.645  # deviations from zero beyond which an effect is called one: 95 % of a side
+SURELY = 0.95  # probability from which an effect is called one
+SURE = 1.645  # the same, in deviations from zero, where nobody worked a probability out
 LONGEST = 400  # letters of a foreign text; no row is longer
 
 
@@ -91,12 +92,22 @@ def effect(evidence: Evidence | None, glyphs: Glyphs) -> tuple[str, str]:
     net, deviation = evidence.gain - evidence.penalty, evidence.deviation
     if not (math.isfinite(net) and math.isfinite(deviation)):
         return "", DULL
-    if abs(net) <= SURE * deviation:
+    if not _is_sure(evidence, net, deviation):
         sign = glyphs.minus if net < 0 else "+"
         size = f"{sign}{abs(net):.3g} {glyphs.about} {deviation:.2g}"
         return f"no measurable effect ({size})", DULL
     size = f"{abs(net):.3g} {glyphs.about} {deviation:.2g}"
     return (f"better by {size}", GOOD) if net > 0 else (f"worse by {size}", BAD)
+
+
+def _is_sure(evidence: Evidence, net: float, deviation: float) -> bool:
+    """Say whether an effect is one: as the gate counts gains, where it did, so that both agree.
+
+    That a gain is improbable makes no loss: what it counts from is ``acceptance.epsilon``.
+    """
+    if evidence.probability is not None and net > 0:
+        return evidence.probability >= SURELY
+    return abs(net) > SURE * deviation
 
 
 def chance(probability: float | None) -> str:
@@ -185,10 +196,17 @@ def _paused(event: Paused) -> Sentence:
 
 def _commanded(event: Command) -> Sentence:
     sign, tone = ("hand", HAND) if event.accepted else ("wrong", BAD)
-    given = ", ".join(f"{name}={value}" for name, value in event.arguments.items())
-    text = foreign(_joined(event.verb, given))
+    text = foreign(_joined(event.verb, _given(event.arguments)))
     verdict = "done" if event.accepted else "refused"
     return Sentence(sign, verdict, f"{text}: {foreign(event.message)}", tone)
+
+
+def _given(arguments: Mapping[str, Any]) -> str:
+    """Write what a command was given as on the command line; what it was given none of, not."""
+    flat: dict[str, Any] = {}
+    for name, value in arguments.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return " ".join(f"{name}={value}" for name, value in flat.items() if value is not None)
 
 
 _RULES: dict[type[Event], Callable[[Any], Sentence]] = {
@@ -202,6 +220,6 @@ _RULES: dict[type[Event], Callable[[Any], Sentence]] = {
         "failed", "stuck", f"could not be put back, left alone: {foreign(e.message)}", BAD
     ),
     ModeChanged: lambda e: Sentence("told", "mode", foreign(words(e)), TRIAL),
-    Unpaused: lambda e: Sentence("told", "goes on", f"the pause ended {foreign(words(e))}", DULL),
+    Unpaused: lambda e: Sentence("told", "goes on", f"the pause ended, {foreign(words(e))}", DULL),
     Opened: lambda e: Sentence("told", "resumed", "a process resumed the run", DULL),
 }

@@ -33,6 +33,7 @@ from gptune.run_directory.summary import Summary, fold
 REMEMBERED = 32  # happenings
 PACE = 20  # reports over which the pace is measured
 MARKS = ("restored", "kept", "found", "hand", "undone")  # the weightiest first
+PLAIN = {"apply", "accept", "reject", "rollback", "pause", "resume", "enable", "disable"}
 TOLD = (Blocked, Command, Failed, ModeChanged, Paused, Restored, Suggested, Unpaused)
 
 
@@ -231,6 +232,8 @@ def _note(view: View, line: Line, ending: Ending | None, source: str) -> View:
     by_hand = isinstance(event, Applied) and source in BY_HAND
     back = isinstance(event, RolledBack)
     looked = isinstance(event, LookAhead) and bool(event.chosen or event.stopped)
+    if isinstance(event, Command) and event.accepted and event.verb in PLAIN:
+        return view  # what it brought is told on its own
     if not (ending or resumed or by_hand or back or looked or isinstance(event, TOLD)):
         return view
     evidence = view.observed.evidence if view.observed and ending and ending.judged else None

@@ -45,9 +45,10 @@ KNOBS = {
     "m.act": knob("set", "relu", {"type": "categorical", "choices": ["relu", "[b]x[/b]", "\x1b"]}),
     "[/red]\x1b[0m損": knob("delta", 0.0, {"type": "float", "low": -1e300, "high": 1e300}),
 }
-families = st.sampled_from([*KNOBS, "unknown"])
 numbers = st.floats(0.1, 10.0)
-changes = st.lists(st.builds(Change, families, scalars, scalars), min_size=1, max_size=2).map(tuple)
+choices = st.builds(Change, st.sampled_from(["m.act", "unknown"]), scalars, scalars)
+moves = st.builds(Change, st.sampled_from([f for f in KNOBS if f != "m.act"]), numbers, numbers)
+changes = st.lists(moves | choices, min_size=1, max_size=2).map(tuple)
 reasons = st.lists(st.sampled_from(Reason), max_size=2).map(tuple)
 metrics = any_float | st.floats(0, 3) | st.builds(Raw, texts)
 
@@ -55,15 +56,15 @@ metrics = any_float | st.floats(0, 3) | st.builds(Raw, texts)
 @st.composite
 def observed(draw: st.DrawFn) -> Observed:
     values = st.none() | st.floats(allow_nan=False)
-    moves = {"opt.lr": numbers, "loss.aux": st.floats(0, 1), "m.layers": st.integers(1, 9)}
+    ranges = {"opt.lr": numbers, "loss.aux": st.floats(0, 1), "m.layers": st.integers(1, 9)}
     readings = {
         family: KnobReading(
-            draw(move),
+            draw(move | scalars),
             draw(values),
             draw(values),
             draw(st.none() | st.just(Reason.OVERWRITTEN)),
         )
-        for family, move in moves.items()
+        for family, move in ranges.items()
     }
     return Observed(
         metric=draw(metrics),

@@ -58,6 +58,28 @@ def test_an_effect_is_one_only_where_it_is_larger_than_chance(evidence: Evidence
     assert tone in (GOOD, BAD) or said == "" or said.startswith("no measurable effect")
 
 
+def test_an_effect_agrees_with_the_probability_that_the_gate_went_by() -> None:
+    def said(gain: float, probability: float | None) -> str:
+        evidence = Evidence(gain=gain, deviation=0.1, probability=probability)
+        return effect(evidence, COARSE)[0].partition(" ")[0]
+
+    assert said(0.25, 0.94) == "no", "the gate undoes it: nothing is proven"
+    assert said(0.25, 0.96) == said(0.25, None) == "better"
+    assert said(-0.25, 0.0) == said(-0.25, None) == "worse"
+    assert said(-0.1, 0.0) == said(0.01, None) == said(0.01, 0.0) == "no"
+
+
+def test_an_order_is_told_by_what_it_brought_and_otherwise_as_it_was_written() -> None:
+    def order(verb: str, arguments: dict[str, object], *, accepted: bool = True) -> Command:
+        return Command(id="c", verb=verb, arguments=arguments, accepted=accepted, message="said")
+
+    changes: dict[str, object] = {"changes": {"safety.patience": 3}}
+    assert last(SEEN, order("set", changes)).text == "set safety.patience=3: said"
+    assert last(SEEN, order("apply", {"moves": {"a": 9}}, accepted=False)).verdict == "refused"
+    assert not after(SEEN, order("apply", {"moves": {"a": 9}})).happenings
+    assert last(SEEN, order("rollback", {"to": None}, accepted=False)).text == "rollback: said"
+
+
 def test_verdicts_say_what_the_change_brought() -> None:
     kept = Accepted(id="1", changes=UP, probability=0.99)
     said = judged(kept, Evidence(gain=0.5, deviation=0.1, probability=0.99))
