@@ -13,7 +13,7 @@ class Objective(Struct, frozen=True, kw_only=True):
 
     Attributes:
         primary: The metric to improve.
-        mode: min | max.
+        mode: Whether it shall fall or rise: min | max.
         backup_metrics: Metrics that must not suffer.
     """
 

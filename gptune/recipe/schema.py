@@ -15,8 +15,8 @@ def recipe_schema() -> dict[str, Any]:
     What it lets through may still be refused by `Recipe.load`, which knows the limits too.
 
     Example:
-        >>> recipe_schema()["$defs"]["Objective"]["properties"]["mode"]
-        {'enum': ['max', 'min'], 'default': 'min'}
+        >>> recipe_schema()["$defs"]["Objective"]["properties"]["mode"]["enum"]
+        ['max', 'min']
     """
     schema = msgspec.json.schema(Recipe)
     for part in schema["$defs"].values():
