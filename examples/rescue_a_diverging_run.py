@@ -146,7 +146,7 @@ def frame(axes: Axes) -> list[str]:
     left, right = axes.x(FROM * axes.steps), axes.x(UNTIL * axes.steps)
     parts = [text(LEFT, 20, "Validation loss: one mistake, with and without the guard", "t")]
     parts.append(f'<path class="f" d="M{left:.1f} {TOP}V{HIGH - BOTTOM}H{right:.1f}V{TOP}Z"/>')
-    parts.append(text(WIDE - RIGHT + 8, HIGH - 14, "steps"))
+    parts.append(text(WIDE - RIGHT + 20, HIGH - 14, "steps"))
     parts.append(text(left - 8, TOP + 12, f"learning rate {FACTOR:g} times too high", at="end"))
     for tick in (m * 10**e for e in range(-4, 7) for m in (1, 2, 5)):
         if axes.low <= tick <= axes.high:

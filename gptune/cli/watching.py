@@ -4,6 +4,7 @@ import math
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -82,16 +83,19 @@ class Reader:
 
         self.run, self.spelled = run, spelled
         self.console = Console(highlight=False, markup=False, emoji=False)
-        self.view, self.owner = View(), owner_of(run)
+        self.view, self.owner, self.behind = View(), owner_of(run), True
         self._glyphs = glyphs_of(self.console.encoding)
         self._feed = follow(run, View(), take, skip)
 
-    def read(self) -> None:
-        """Read to the end of the log; look at the owner first, who writes until it is gone."""
-        self.owner = owner_of(self.run)
+    def read(self, limit: float = math.inf) -> None:
+        """Read on to the end of the log, but for no longer than a frame takes [s].
+
+        The owner is looked at first, for it writes until it is gone.
+        """
+        self.owner, end = owner_of(self.run), time.monotonic() + limit
         for seen in self._feed:
-            self.view = seen.state
-            if not seen.behind:
+            self.view, self.behind = seen.state, seen.behind
+            if not seen.behind or time.monotonic() > end:
                 return
 
     def draw(self, size: tuple[int, int | None]) -> "list[Text]":
@@ -103,6 +107,7 @@ class Reader:
             name=self.run.resolve().name,
             owner=self.owner,
             now=time.time(),
+            behind=self.behind,
             spelled=shlex.quote(self.spelled) if self.spelled else "",
         )
         lines, encoding = frame(self.view, where, size, self._glyphs), self.console.encoding
@@ -118,21 +123,26 @@ def _follow(reader: Reader, every: float) -> None:
     from rich.screen import Screen
 
     console = reader.console
+    signal.signal(signal.SIGTERM, _leave)  # so that the terminal is given back whole
     try:
         with console.screen():
             while True:
-                reader.read()
+                reader.read(every)
                 size = _size()
                 console.size = size
                 console.control(Control.home())
                 console.print(Screen(Group(*reader.draw(size))), end="")
-                if reader.owner is None:
+                if reader.owner is None and not reader.behind:
                     break
-                _wait(every, size)
+                _wait(0.0 if reader.behind else every, size)
     except KeyboardInterrupt:
         _print_last(reader)
         raise
     _print_last(reader)
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _wait(every: float, size: os.terminal_size) -> None:

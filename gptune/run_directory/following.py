@@ -11,7 +11,7 @@ from gptune.run_directory.tail import tail
 
 State = TypeVar("State")
 Fold = Callable[[State, Line], State]
-CHUNK = 1 << 22  # read at once [bytes]
+CHUNK = 1 << 20  # read at once [bytes]
 
 
 class Seen(Struct, Generic[State], frozen=True):

@@ -75,7 +75,7 @@ MEANINGS = {
     Reason.RESUMED: "the run was resumed from a checkpoint of another run directory",
     Reason.RANKS_DIFFER: "the processes that train the model differed in its knobs",
     Reason.LOOK_AHEAD: "a look ahead was trying learning rates",
-    Reason.SPIKE: "the metric fell far below all that was measured before",
+    Reason.SPIKE: "the metric was far worse than all that was measured before",
     Reason.DIVERGENCE: "most of the progress since the start was lost",
     Reason.STATE_NOT_FINITE: "the model or its optimizer held a number that is not finite",
     Reason.RESTORED: "the training state was put back",

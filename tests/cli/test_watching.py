@@ -303,6 +303,17 @@ def test_ctrl_c_leaves_the_frame_and_says_what_follow_says(
     assert "gptune: interrupted" in left
 
 
+def test_when_it_is_told_to_end_the_terminal_is_given_back_whole(
+    live: EventLog, screens: Callable[..., Screen]
+) -> None:
+    report(live, 1)
+    screen = screens(str(live.directory))
+    screen.until(lambda seen: b"decision 1" in seen)
+    screen.process.send_signal(signal.SIGTERM)
+    assert screen.end()[0] == 128 + signal.SIGTERM
+    assert screen.seen.rstrip().endswith(OUT_OF + b"\x1b[?25h")
+
+
 def test_a_run_that_is_removed_while_it_is_watched_is_said_to_be_gone(
     live: EventLog, screens: Callable[..., Screen]
 ) -> None:
@@ -322,6 +333,21 @@ def test_a_dumb_terminal_is_not_drawn_on(
     code, left = screens(str(run)).end()
     assert code == 2
     assert "needs a terminal" in left
+
+
+def test_while_a_long_log_is_read_frames_are_drawn_and_say_so(
+    live: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gptune.run_directory.following.follow.__kwdefaults__", {"chunk": 100})
+    for number in range(1, 6):
+        report(live, number)
+    reader = Reader(live.directory)
+    reader.read(0.0)
+    assert reader.behind
+    assert "reading the log" in reader.draw((100, 30))[0].plain
+    reader.read()
+    assert not reader.behind
+    assert "running" in reader.draw((100, 30))[0].plain
 
 
 def test_no_line_is_read_twice(live: EventLog) -> None:

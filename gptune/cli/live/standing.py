@@ -1,6 +1,6 @@
 """How a run stands, in words: its head, what is being tried, and what can be done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from rich.text import Text
@@ -11,7 +11,7 @@ from gptune.cli.live.view import View, rests_until, setting
 from gptune.events import LookAhead
 from gptune.records import Reason, show
 from gptune.run_directory.changes import Trial
-from gptune.run_directory.summary import seconds
+from gptune.run_directory.summary import Summary, seconds
 from gptune.run_directory.words import MEANINGS
 
 WATCHING = {
@@ -30,12 +30,14 @@ class Standing(Struct, frozen=True, kw_only=True):
         owner: The process that owns it; ``None``: nobody.
         now: The time [s since 1970].
         spelled: How the command line names the run; empty for the newest.
+        behind: Whether its log is still being read.
     """
 
     name: str
     owner: str | None = None
     now: float = 0.0
     spelled: str = ""
+    behind: bool = False
 
 
 def header(view: View, where: Standing, width: int, glyphs: Glyphs) -> list[Text]:
@@ -116,6 +118,12 @@ def time_left(view: View, now: float) -> float | None:
 
 def _state(view: View, where: Standing, glyphs: Glyphs) -> Text:
     run, marks = view.summary, glyphs.marks
+    if where.behind:
+        return ink(f"{marks['told']} reading the log", DULL)
+    return _state_of(run, where, marks)
+
+
+def _state_of(run: Summary, where: Standing, marks: Mapping[str, str]) -> Text:
     if where.owner is None and run.closed:
         return ink(f"{marks['closed']} closed", DULL)
     if where.owner is None:
@@ -210,6 +218,8 @@ def _resting(view: View) -> str:
 
 def _steering(view: View, run: str) -> list[str]:
     summary = view.summary
+    if summary.mode in WATCHING:
+        return [f"gptune log{run} --follow"]
     if summary.course.trial is not None:
         return [f"gptune accept{run}", f"gptune reject{run}", f"gptune pause{run}"]
     words = [f"gptune resume{run}" if summary.paused else f"gptune pause{run}"]

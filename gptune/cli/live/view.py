@@ -245,11 +245,20 @@ def _note(view: View, line: Line, ending: Ending | None, source: str) -> View:
         evidence=evidence,
         source=source,
     )
-    last = view.happenings[-1] if view.happenings else None
-    if last is not None and isinstance(event, Blocked) and last.event == event:
-        new = replace(new, times=last.times + 1)
-        return replace(view, happenings=(*view.happenings[:-1], new))
-    return replace(view, happenings=(*view.happenings, new)[-REMEMBERED:])
+    return replace(view, happenings=_listed(view.happenings, new))
+
+
+def _listed(known: tuple[Happening, ...], new: Happening) -> tuple[Happening, ...]:
+    """Add a happening; in place of the one before, where it says the same again, or says more."""
+    last = known[-1] if known else None
+    if last is None or not isinstance(last.event, Blocked):
+        return (*known, new)[-REMEMBERED:]
+    if last.event == new.event:
+        return (*known[:-1], replace(new, times=last.times + 1))
+    reasons = {reason.value for reason in last.event.reasons}
+    explained = isinstance(new.event, Restored) and new.event.symptom in reasons
+    kept = known[:-1] if explained and last.decision == new.decision else known
+    return (*kept, new)[-REMEMBERED:]
 
 
 _RULES: dict[type[Event], Callable[[View, Line, Any], View]] = {

@@ -53,6 +53,7 @@ def test_the_state_is_said_with_a_sign_and_a_word() -> None:
     assert "= running, tuning paused" in head(after(SEEN, Paused(decisions=3)))
     assert said(closed, DEAD) == "ended: the run was closed"
     assert said(view, DEAD) == "ended: its process is gone"
+    assert ". reading the log" in head(view, replace(ALIVE, behind=True))
     assert "x1 -> x2 was not judged" in said(after(SEEN, *trial()), DEAD)
 
 
@@ -127,6 +128,8 @@ def test_hints_are_commands_that_fit_how_it_stands() -> None:
     assert "gptune explain 1" in names(after(SEEN, Paused(decisions=1)))
     assert names(after(SEEN), DEAD) == "gptune verify"
     named = replace(ALIVE, spelled="'runs/a b'")
+    guarded = after(SEEN, ModeChanged(old="active", new="guard"))
+    assert names(guarded) == "gptune log --follow | gptune explain 1"
     assert names(after(SEEN), named).startswith("gptune pause 'runs/a b' | ")
     assert names(after(SEEN), ALIVE, 14) == "gptune pause"
 

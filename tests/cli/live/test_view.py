@@ -111,6 +111,15 @@ def test_equal_blockers_in_a_row_are_one_happening() -> None:
     assert after(bad, blocked, Observed(metric=1.0)).blocked == ()
 
 
+def test_a_restore_takes_the_place_of_the_block_that_it_explains() -> None:
+    bad, blocked = Observed(metric=9.0), Blocked(reasons=(Reason.SPIKE,))
+    back = Restored(symptom="spike", to_step=3, snapshot="s")
+    assert [h.event for h in after(bad, blocked, back).happenings] == [back]
+    assert [h.event for h in after(bad, blocked, bad, back).happenings] == [blocked, back]
+    other = Restored(symptom="divergence", to_step=3, snapshot="s")
+    assert [h.event for h in after(bad, blocked, other).happenings] == [blocked, other]
+
+
 def test_a_look_ahead_is_under_way_until_it_has_ended() -> None:
     begun = LookAhead(arms={}, chosen="", steps=0, purpose="calibration", low=0.1, high=10.0)
     done = LookAhead(arms={}, chosen="2", steps=40, purpose="calibration")
