@@ -35,7 +35,7 @@ def add_watching(commands: "Commands") -> None:
         description="Draws a run while it trains: the metric and what was done about it, every "
         "knob in its range, what is being judged, the last verdicts in words. Ends with the run, "
         "or with Ctrl-C; the run does not notice.",
-        epilog="examples: gptune watch; gptune watch runs/digits --every 5; gptune watch --once",
+        epilog="examples: gptune watch runs/digits --every 5; gptune watch --once",
     )
     add_run(parser)
     parser.add_argument("--once", action="store_true", help="print one frame, to a pipe as well")

@@ -144,19 +144,17 @@ def rests_until(view: View, family: str) -> int:
 
 def _open(view: View, _: Line, event: Opened) -> View:
     """A process began, or a knob was added."""
-    rails = {family: _rail(knob) for family, knob in event.knobs.items()}
-    return replace(view, rails={**view.rails, **rails}, recipe=event.recipe, looking=None, pace=())
+    made = {family: _rail(knob) for family, knob in event.knobs.items()}
+    known = {family: rail for family, rail in made.items() if rail is not None}
+    return replace(view, rails={**view.rails, **known}, recipe=event.recipe, looking=None, pace=())
 
 
-def _rail(knob: dict[str, Any]) -> Rail:
-    mutation = knob["mutation"]
-    return Rail(
-        mode=str(mutation["mode"]),
-        space=msgspec.convert(knob["space"], Parameter),
-        base=knob["base"],
-        cooldown=mutation.get("cooldown", 1),
-        risk=mutation.get("risk", "low"),
-    )
+def _rail(knob: dict[str, Any]) -> Rail | None:
+    """Read how a knob may move; ``None`` for one of a kind that this version does not know."""
+    try:
+        return msgspec.convert({**knob["mutation"], **knob}, Rail)
+    except msgspec.ValidationError:
+        return None
 
 
 def _observe(view: View, line: Line, event: Observed) -> View:

@@ -136,6 +136,12 @@ def test_a_knob_that_is_added_later_is_known() -> None:
     assert isinstance(more, Opened)
 
 
+def test_a_knob_of_a_kind_that_a_later_version_knows_is_left_out() -> None:
+    odd = {"mutation": {"mode": "mult"}, "space": {"type": "complex"}, "base": 1.0}
+    first = make_lines([(moment(), opened({"a.b": odd, "late.knob": _late()}))])
+    assert list(view_of(first).rails) == ["late.knob"]
+
+
 def _late() -> dict:  # type: ignore[type-arg]
     space = {"type": "float", "low": 0.0, "high": 1.0}
     return {"mutation": {"mode": "set", "risk": "high"}, "space": space, "base": 0.5}
