@@ -15,6 +15,7 @@ FAMILIES = {  # file -> its verbs; only the one that is wanted is loaded, for st
     "demo": ("demo",),
     "looking": ("status", "log", "explain", "ls", "export", "doctor"),
     "watching": ("watch",),
+    "reporting": ("report",),
     "recipes": ("recipe",),
     "studies": ("study",),
     "adjusting": ("adjust",),

@@ -156,7 +156,7 @@ def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
         (['0.0001', '0.001', '0.01', '0.1', '1'], ['5', '10', '20', '50'])
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    factors = (1,) if last - first > 2 else (1, 2, 5)
+    factors = (1,) if math.log10(high) - math.log10(low) > 2 else (1, 2, 5)
     every = 1 + (last - first) // (TICKS + 2)
     found = [f * 10.0**power for power in range(first, last + 1, every) for f in factors]
     inside = [value for value in found if low <= value * (1 + 1e-9) and value <= high * (1 + 1e-9)]

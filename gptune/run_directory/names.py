@@ -7,6 +7,8 @@ LOCK = "lock"  # names the owner
 COMMANDS, ANSWERS = "commands", "answers"  # of another terminal
 FREEZE = "freeze.json"  # shuts outside commands out
 RANK = "rank-"  # and a number: what another process that trains the same model keeps
+REPORT = "report.html"  # for people
+TWIN = "twin"  # a run directory: the same run, in which gptune changed nothing
 
 RUNS = "GPTUNE_RUNS"  # environment variable: where new run directories go
 DEFAULT_RUNS = "runs"

@@ -1,0 +1,299 @@
+"""The figures of a run: the metric above, every knob below, on one axis of steps."""
+
+from collections.abc import Iterable, Sequence
+
+from gptune.configs.knobs import Knob
+from gptune.records import Categorical, Float, Integer, Scalar, show
+from gptune.report.drawing import (
+    MOST,
+    Place,
+    Point,
+    Scale,
+    band,
+    dot,
+    line,
+    scale_of,
+    thinned,
+)
+from gptune.report.panel import Layer, Mark, Panel, Span, axis, spread
+from gptune.report.run import Move, Run, Sample, finite
+from gptune.report.says import move_says
+
+MARKS, LINES = 400, 160  # signs in a figure, and lines that cross all figures
+DECADES = 30.0  # times the smallest, or the largest, value used that a knob's axis goes beyond it
+CHOICES = 8  # words on the axis of a choice
+
+
+def steps_of(runs: Iterable[Run]) -> Scale:
+    """Make the axis of steps of one run, or of several."""
+    ends = [0.0, 1.0]
+    for run in runs:
+        ends += [float(run.summary.step), float(run.summary.total_steps or 0)]
+    return Scale(0.0, max(ends))
+
+
+def metric_panel(run: Run, x: Scale, twin: Run | None = None) -> Panel:
+    """Draw the metric as reported, and what was done when.
+
+    Args:
+        run: The run.
+        x: The axis of steps.
+        twin: The same run without gptune, if there was one.
+    """
+    own = [sample for sample in run.samples if not sample.is_trial]
+    tried = [sample for sample in run.samples if sample.is_trial]
+    others = [] if twin is None else [(float(s.step), s.metric) for s in twin.samples]
+    values = [value for _, value in [*_metrics(run.samples), *others] if value is not None]
+    y = scale_of(values, cut=True)
+    hidden = sum(not y.low <= value <= y.high for value in values)
+    layers = [
+        *_crossings(run, x),
+        Layer("twin", line(thinned(others), x, y), name="its twin, untuned"),
+        Layer("metric", line(thinned(_metrics(own)), x, y), name=_name(run)),
+        Layer("trial", _dots(_metrics(tried), x, y), name="while rates were tried"),
+    ]
+    better = "lower" if run.sign < 0 else "higher"
+    notes = [f"{better} is better", f"{hidden} values lie beyond the edge" if hidden else ""]
+    return Panel(
+        title=_name(run),
+        note="; ".join(filter(None, notes)),
+        across=axis(x),
+        up=axis(y),
+        layers=tuple(layer for layer in layers if layer.path),
+        marks=(*_not_finite(run, x), *_moves(run, x, y)),
+        spans=tuple(_spans(run, x)),
+        height=240,
+    )
+
+
+def knob_panel(run: Run, family: str, x: Scale) -> Panel:
+    """Draw what a knob was, what its schedule said, and where it was allowed to be."""
+    knob, samples = run.knobs[family], _with(run, family)
+    used = [(float(s.step), _used(knob, s)) for s in samples]
+    planned = [(float(s.step), _planned(knob, s)) for s in samples]
+    y = _knob_scale(knob, used, planned)
+    layers = [
+        Layer("envelope", band(_envelope(knob, samples), x, y), name="allowed"),
+        *_crossings(run, x),
+        Layer("schedule", line(thinned(planned), x, y), name="your schedule"),
+        Layer("used", line(_held(used, planned), x, y), name="used"),
+    ]
+    own = [move for move in run.moves if any(c.family == family for c in move.changes)]
+    return Panel(
+        title=family,
+        note=_range_says(knob),
+        across=axis(x),
+        up=spread(_labels(knob), CHOICES) if _choices(knob) else axis(y),
+        label="step",
+        layers=tuple(layer for layer in layers if layer.path),
+        marks=tuple(_knob_marks(own, knob, samples, (x, y))),
+        spans=tuple(_spans(run, x)),
+        height=150,
+    )
+
+
+def overlay(runs: Sequence[Run]) -> Panel:
+    """Draw the metrics of several runs together."""
+    x = steps_of(runs)
+    curves = [_metrics(s for s in run.samples if not s.is_trial) for run in runs]
+    y = scale_of((v for curve in curves for _, v in curve if v is not None), cut=True)
+    layers = tuple(
+        Layer(f"run run{index % 8}", line(thinned(curve), x, y), name=run.name)
+        for index, (run, curve) in enumerate(zip(runs, curves, strict=True))
+    )
+    better = "lower" if runs[0].sign < 0 else "higher"
+    return Panel(
+        title=_name(runs[0]),
+        note=f"{better} is better",
+        across=axis(x),
+        up=axis(y),
+        label="step",
+        layers=layers,
+        height=300,
+    )
+
+
+def used_values(run: Run, family: str) -> tuple[Scalar | None, Scalar | None]:
+    """Give what a knob's schedule said last, and what was used last."""
+    samples = _with(run, family)
+    if not samples:
+        return None, None
+    reading = samples[-1].knobs[family]
+    return reading.scheduled, reading.effective
+
+
+def _name(run: Run) -> str:
+    return run.summary.objective or "metric"
+
+
+def _metrics(samples: Iterable[Sample]) -> list[Point]:
+    return [(float(sample.step), sample.metric) for sample in samples]
+
+
+def _with(run: Run, family: str) -> list[Sample]:
+    return [s for s in run.samples if family in s.knobs and not s.is_trial]
+
+
+def _dots(points: Iterable[Point], x: Scale, y: Scale) -> str:
+    return "".join(dot((x.share(at), y.share(v))) for at, v in points if v is not None)
+
+
+def _crossings(run: Run, x: Scale) -> list[Layer]:
+    """Draw a line through every figure where something was changed."""
+    kinds: dict[str, list[str]] = {}
+    for move in run.moves[-LINES:]:
+        at = line([(move.step, 0.0), (move.step, 1.0)], x, Scale(0.0, 1.0))
+        kinds.setdefault(move.state, []).append(at)
+    for restored in run.restores[-LINES:]:
+        at = line([(restored.envelope.step, v) for v in (0.0, 1.0)], x, Scale(0.0, 1.0))
+        kinds.setdefault("restored", []).append(at)
+    return [Layer(f"crossing {kind}", "".join(paths)) for kind, paths in kinds.items()]
+
+
+def _spans(run: Run, x: Scale) -> list[Span]:
+    spans = []
+    trials = [sample for sample in run.samples if sample.is_trial]
+    for trying in run.tryings:
+        steps = trying.last.steps if trying.last else 0
+        ends = [s.step for s in trials] or [0]
+        start = max(0, min(ends) - steps) if steps else min(ends)
+        says = f"{trying.first.purpose}: rates were tried here, and their steps thrown away"
+        spans.append(Span("trying", x.share(start), x.share(max(ends)), says))
+    return spans
+
+
+def _moves(run: Run, x: Scale, y: Scale) -> list[Mark]:
+    """Sign what was done on the curve of the metric."""
+    heights = {s.decision: s.metric for s in run.samples if s.metric is not None}
+    marks = []
+    for move in _some(run.moves):
+        height = heights.get(move.decision)
+        at = (x.share(move.step), 0.0 if height is None else y.share(height))
+        marks.append(Mark(move.state, at, move_says(run, move), link(move)))
+    for restored in run.restores[-MARKS:]:
+        says = f"put back at step {restored.envelope.step}: the training state of an earlier step"
+        marks.append(Mark("restored", (x.share(restored.envelope.step), 0.97), says, "ledger"))
+    return marks
+
+
+def link(move: Move) -> str:
+    """Name the card of a move: an id that is safe whatever the knob is called."""
+    return f"move-{move.decision}-{sum(move.id.encode()) % 9973}"
+
+
+def _some(moves: Sequence[Move]) -> list[Move]:
+    """Leave out the oldest of too many that came to nothing."""
+    kept = [move for move in moves if move.state not in ("undone", "failed")]
+    others = [move for move in moves if move.state in ("undone", "failed")]
+    chosen = [*kept[-MARKS:], *others[-max(1, MARKS - len(kept)) :]]
+    return sorted(chosen, key=lambda move: move.step)
+
+
+def _not_finite(run: Run, x: Scale) -> list[Mark]:
+    """Sign, at the upper edge, where the metric was no number."""
+    missing = [sample for sample in run.samples if sample.metric is None]
+    says = "decision {}, step {}: the metric was no finite number"
+    return [
+        Mark("nan", (x.share(s.step), 0.97), says.format(s.decision, s.step))
+        for s in missing[-MARKS:]
+    ]
+
+
+def _used(knob: Knob, sample: Sample) -> float | None:
+    reading = sample.knobs[knob.family]
+    choices = _choices(knob)
+    if choices:
+        return float(choices.index(reading.move)) if reading.move in choices else None
+    value = reading.effective if reading.effective is not None else reading.move
+    return finite(value)
+
+
+def _held(used: Sequence[Point], planned: Sequence[Point]) -> list[Point]:
+    """Give the corners of a line: between two decisions a move holds, and the schedule runs on."""
+    every = -(-len(used) // MOST) or 1
+    kept = [*range(0, len(used), every)]
+    corners: list[Point] = []
+    for before, now in zip([None, *kept], kept, strict=False):
+        here, value = used[now]
+        if before is not None and value is not None:
+            plan, ended = planned[before][1], planned[now][1]
+            share = plan / ended if plan and ended else 1.0
+            corners.append((used[before][0], value * share))
+        corners.append((here, value))
+    return corners
+
+
+def _planned(knob: Knob, sample: Sample) -> float | None:
+    return None if _choices(knob) else finite(sample.knobs[knob.family].scheduled)
+
+
+def _envelope(knob: Knob, samples: Sequence[Sample]) -> list[tuple[float, float, float]]:
+    """Give the lowest and the highest value that the recipe allows, over the steps."""
+    if not isinstance(knob.space, Float | Integer):
+        return []
+    low, high = (finite(knob.native(bound)) for bound in (knob.space.low, knob.space.high))
+    if low is None or high is None:
+        return []
+    rows = []
+    for sample in samples:
+        planned = _planned(knob, sample) if knob.on_schedule else 1.0
+        if planned is not None:
+            rows.append((float(sample.step), low * planned, high * planned))
+    every = -(-len(rows) // 300) or 1
+    return [*rows[::every], *rows[-1:]]
+
+
+def _knob_scale(knob: Knob, used: Sequence[Point], planned: Sequence[Point]) -> Scale:
+    """Show what was used, and of what is allowed as much as leaves that readable."""
+    choices = _choices(knob)
+    if choices:
+        return Scale(-0.5, len(choices) - 0.5)
+    values = [value for _, value in used if value is not None]
+    is_log = knob.mutation.mode == "mult" or getattr(knob.space, "log", False)
+    drawn = [*values, *(value for _, value in planned if value is not None)]
+    if is_log:
+        drawn = _near(drawn, values)
+    return scale_of(drawn, log=is_log or None)
+
+
+def _near(drawn: Sequence[float], used: Sequence[float]) -> list[float]:
+    """Leave out what lies decades away, as the end of a cosine does, which is zero."""
+    ordered = sorted(value for value in used if value > 0)
+    if not ordered:
+        return list(drawn)
+    low, high = ordered[len(ordered) // 10] / DECADES, ordered[-1] * DECADES
+    return [value for value in drawn if low <= value <= high]
+
+
+def _knob_marks(
+    moves: Sequence[Move], knob: Knob, samples: Sequence[Sample], axes: tuple[Scale, Scale]
+) -> list[Mark]:
+    x, y = axes
+    marks = []
+    for move in _some(moves):
+        after = next((s for s in samples if s.step > move.step), None)
+        value = None if after is None else _used(knob, after)
+        if value is not None:
+            at: Place = (x.share(move.step), y.share(value))
+            marks.append(Mark(move.state, at, "", link(move)))
+    return marks
+
+
+def _choices(knob: Knob) -> tuple[Scalar, ...]:
+    return knob.space.choices if isinstance(knob.space, Categorical) else ()
+
+
+def _labels(knob: Knob) -> list[tuple[float, str]]:
+    choices = _choices(knob)
+    scale = Scale(-0.5, len(choices) - 0.5)
+    return [(scale.share(index), show(choice)) for index, choice in enumerate(choices)]
+
+
+def _range_says(knob: Knob) -> str:
+    """Say where a knob may be."""
+    if not isinstance(knob.space, Float | Integer):
+        return "a choice"
+    ends = f"{show(knob.space.low)} to {show(knob.space.high)}"
+    if knob.mutation.mode == "mult":
+        return f"your schedule times {ends}" if knob.on_schedule else f"its value times {ends}"
+    return f"its value plus {ends}" if knob.mutation.mode == "delta" else ends

@@ -1,0 +1,221 @@
+"""A run in words: what was done, what came of it, and against what that is measured."""
+
+import math
+from collections.abc import Iterable
+
+from gptune.configs.knobs import Knob
+from gptune.events import LookAhead
+from gptune.records import Change, Reason, Scalar, show
+from gptune.report.run import Move, Run
+from gptune.run_directory.words import MEANINGS
+
+SURE = 1.96  # deviations to each side: 95 of 100 cases, if errors are normal
+SOURCES = {
+    "startup": "the first trials, which look around",
+    "gp": "the Gaussian process",
+    "random": "chance, as search.algorithm wants",
+    "fallback": "chance, for the model could not be fitted",
+    "deadline": "a search that was cut short by its deadline",
+    "calibration": "the calibration, which tried rates",
+    "guard": "the guard, which tried rates after the run had gone wrong",
+    "human": "an operator, by hand",
+    "replay": "another run that is replayed",
+    "ranks": "the processes, which differed",
+}
+STATES = {
+    "open": "being judged",
+    "kept": "kept",
+    "undone": "undone",
+    "left": "left as it was",
+    "suggested": "suggested only",
+    "hand": "by hand",
+    "failed": "failed",
+}
+
+
+def value_says(knob: Knob | None, value: Scalar) -> str:
+    """Write a move so that one sees what it is: a multiplier, a difference, or a value.
+
+    Example:
+        >>> value_says(None, 0.123456)
+        '0.1235'
+    """
+    mode = knob.mutation.mode if knob is not None else "set"
+    if isinstance(value, str | bool):
+        return show(value)
+    return {"mult": f"x{show(value)}", "delta": f"{value:+.4g}"}.get(mode, show(value))
+
+
+def change_says(run: Run, changes: Iterable[Change]) -> str:
+    """Write changes: what from, what to."""
+    return ", ".join(
+        f"{c.family} {value_says(run.knobs.get(c.family), c.old)} \N{RIGHTWARDS ARROW} "
+        f"{value_says(run.knobs.get(c.family), c.new)}"
+        for c in changes
+    )
+
+
+def move_says(run: Run, move: Move) -> str:
+    """Write what is shown where the mouse points at a move."""
+    said = [f"#{move.decision} {change_says(run, move.changes)}", STATES[move.state]]
+    if move.probability is not None:
+        said.append(f"P(gain) {move.probability:.2f}")
+    return ", ".join(said)
+
+
+def effect_of(move: Move) -> tuple[str, str]:
+    """Say what a change did to the metric, and whether that can be told: better | worse | none.
+
+    The effect is the gain over the forecast, larger is better, with the interval in which it lies
+    in 95 of 100 cases if the forecast's errors are normal.
+    """
+    evidence = move.evidence
+    if evidence is None or not math.isfinite(evidence.gain):
+        return "", "none"
+    gain, deviation = evidence.gain, evidence.deviation
+    if deviation is None or not math.isfinite(deviation):
+        return f"{_size(gain)}, how surely is not known", "none"
+    return _weighed(gain, SURE * deviation)
+
+
+def _weighed(gain: float, wide: float) -> tuple[str, str]:
+    """Write a gain and how wide its interval is to each side."""
+    text = f"{_size(gain)} \N{PLUS-MINUS SIGN} {show(float(wide))}"
+    if abs(gain) <= wide:
+        return f"no measurable effect ({text})", "none"
+    return text, "better" if gain > 0 else "worse"
+
+
+def reasons_say(move: Move) -> str:
+    """Say why a move ended as it did."""
+    reasons = move.reasons
+    if move.state == "kept" and move.is_judged and not reasons:
+        reasons = (Reason.GAIN,)
+    return "; ".join(MEANINGS[reason] for reason in reasons)
+
+
+def headlines(run: Run) -> list[str]:
+    """Say in a few sentences what gptune did, and how the run ended."""
+    said = [_what_was_tried(run)]
+    for line in run.tryings:
+        if line.last is not None:
+            said.append(_tried(line.last))
+    if run.restores:
+        said.append(_put_back(run))
+    said.append(_ended(run))
+    return [sentence for sentence in said if sentence]
+
+
+def counterfactual(run: Run, twin: Run | None) -> str:
+    """Say what the run is compared with: never a gain without that."""
+    if twin is not None:
+        return _beside(run, twin)
+    kept = [m for m in run.in_state("kept") if m.is_judged and m.evidence is not None]
+    moved = run.in_state("kept", "left", "hand", "open", "undone")
+    if not moved and not run.restores:
+        return "Nothing was changed: this run is what it would have been without gptune."
+    what = "No twin run: estimate. "
+    if not kept:
+        return what + (
+            "No change that stayed was judged against a forecast, so what the run would have come "
+            "to without gptune is not known. Train it once more in mode observe to know."
+        )
+    gains = [m.evidence.gain for m in kept if m.evidence]
+    deviations = [m.evidence.deviation or math.nan for m in kept if m.evidence]
+    wide = SURE * math.sqrt(sum(d * d for d in deviations))
+    worth = _weighed(sum(gains), wide)[0] if math.isfinite(wide) else _size(sum(gains))
+    name = run.summary.objective or "the metric"
+    told = (
+        "Against its forecast, and over its own segment, the change that was kept"
+        if len(kept) == 1
+        else f"Against their forecasts, and over their own segments, the {len(kept)} changes kept"
+    )
+    return what + (
+        f"{told} came to this for {name}: {worth}. "
+        "What is kept because it looked good looks better than it is."
+    )
+
+
+def _what_was_tried(run: Run) -> str:
+    counts = {state: len(run.in_state(state)) for state in STATES}
+    if counts["suggested"]:
+        return (
+            f"{_count(counts['suggested'], 'change')} suggested, none applied: mode suggest only "
+            "says what it would do."
+        )
+    tried = [m for m in run.moves if m.state not in ("hand", "suggested")]
+    hands = f"{_count(counts['hand'], 'move')} by hand" if counts["hand"] else ""
+    if not tried:
+        return (hands + "." if hands else "") or "gptune changed nothing."
+    parts = [
+        f"{counts[state]} {STATES[state]}"
+        for state in ("kept", "undone", "left", "failed", "open")
+        if counts[state]
+    ]
+    said = f"{_count(len(tried), 'change')} tried: {', '.join(parts)}."
+    return f"{said} {hands}." if hands else said
+
+
+def _tried(end: LookAhead) -> str:
+    what = end.purpose.capitalize() or "A look ahead"
+    cost = f"{_count(end.steps, 'step')} thrown away"
+    if end.stopped:
+        return f"{what} was stopped, {cost}: {end.stopped}."
+    chosen = f"x{end.chosen}" if _is_number(end.chosen) else end.chosen
+    return f"{what} tried learning rates and went on with {chosen} of yours; {cost}."
+
+
+def _put_back(run: Run) -> str:
+    symptoms = [str(getattr(line.event, "symptom", "")) for line in run.restores]
+    kinds = ", ".join(
+        f"{symptom.replace('_', ' ')} {symptoms.count(symptom)} times"
+        if symptoms.count(symptom) > 1
+        else symptom.replace("_", " ")
+        for symptom in dict.fromkeys(symptoms)
+    )
+    times = "once" if len(symptoms) == 1 else f"{len(symptoms)} times"
+    return f"The guard put the training state back {times} ({kinds})."
+
+
+def _ended(run: Run) -> str:
+    summary, last = run.summary, run.last
+    if last is None:
+        return f"{summary.objective or 'The metric'} was never a finite number."
+    verb = "ended at" if summary.closed else "stands at"
+    best = summary.best
+    said = f"{summary.objective or 'The metric'} {verb} {show(last)}"
+    if best is not None and best.metric != last:
+        said += f"; its best was {show(best.metric)} at step {best.step}"
+    return said + "."
+
+
+def _beside(run: Run, twin: Run) -> str:
+    mine, other = run.last, twin.last
+    seeds = f"seed {run.summary.seed}"
+    if run.summary.seed != twin.summary.seed:
+        seeds = f"another seed, {twin.summary.seed} and not {run.summary.seed}"
+    if mine is None or other is None:
+        return f"Beside its twin ({seeds}): one of the two never had a finite metric."
+    gain = run.sign * (mine - other)
+    name = run.summary.objective or "the metric"
+    word = "better" if gain > 0 else "worse" if gain < 0 else "no different"
+    by = f"{show(abs(gain))} {word}" if gain else word
+    return (
+        f"Its twin without gptune ({seeds}) ended at {show(other)}: with gptune {name} is {by}. "
+        "That is one pair of runs, and says nothing of the spread between pairs."
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _size(gain: float) -> str:
+    return f"{show(abs(float(gain)))} {'better' if gain > 0 else 'worse'}" if gain else "0"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -1,0 +1,352 @@
+"""The page of a study."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gptune.plots.axes import Axis, axis_of
+from gptune.plots.style import note_of, thinned
+from gptune.plots.subject import Subject, is_complete
+from gptune.records import show
+from gptune.report.drawing import Point, Scale, dot, line, scale_of
+from gptune.report.page import render
+from gptune.report.panel import Layer, Panel, axis, spread
+from gptune.study.domains import Fixed
+from gptune.study.records import StudyRecord, TrialRecord, TrialState
+
+POINTS, LINES, CURVES, ROWS = 1200, 500, 120, 1000  # that a figure, or the table, shows
+DOTS = 3500  # of all slices
+REPORTS = 60  # of one trial, that its curve shows
+PARAMETERS = 16  # that have a figure, the most important or the first
+TICKS = 8  # words on the axis of a choice
+LONGEST = 200  # letters of an error
+NAMED = 40  # letters of a value
+STATES = ("complete", "pruned", "failed", "running", "waiting")
+
+Importance = Mapping[str, Mapping[str, float]]  # parameter -> first, total: Sobol indices
+
+
+def study_report(
+    record: StudyRecord,
+    trials: Sequence[TrialRecord],
+    importance: Importance | None = None,
+    why_not: str = "",
+) -> str:
+    """Write the page of a study.
+
+    Args:
+        record: The study.
+        trials: All of its trials.
+        importance: Parameter -> ``first`` and ``total``, as `Study.importance` gives them.
+        why_not: Why there is no importance.
+
+    Returns:
+        One HTML document that needs nothing else.
+    """
+    ordered = sorted(trials, key=lambda trial: trial.number)
+    subject = _subject(record, ordered)
+    names = _names(subject, importance or {})
+    best = subject.best(ordered)
+    return render(
+        "study.html",
+        name=record.name,
+        subtitle=_subtitle(record, ordered),
+        headlines=_headlines(subject, best),
+        facts=_facts(ordered, best),
+        best=[] if best is None else [(n, show(v)) for n, v in best.params.items()],
+        history=_history(subject, best),
+        slices=[_slice(subject, name, best, len(names)) for name in names],
+        importance=[(n, one["total"], one["first"]) for n, one in (importance or {}).items()],
+        why_not=why_not,
+        coordinates=_coordinates(subject, names, best),
+        curves=_curves(subject, best),
+        rows=_rows(subject, best),
+        there=len(ordered),
+        columns=list(subject.space),
+        texts={str(trial.number): _text(trial) for trial in ordered if _is_shown(trial)},
+        recipe=_recipe(record, subject),
+    )
+
+
+def _subject(record: StudyRecord, trials: Sequence[TrialRecord]) -> Subject:
+    space = {name: domain for trial in trials for name, domain in trial.space.items()}
+    return Subject(
+        "report", record.name, record.direction, {**(record.space or {}), **space}, trials
+    )
+
+
+def _names(subject: Subject, importance: Importance) -> list[str]:
+    """Choose the parameters that have figures: several values, the most important first."""
+    several = [n for n, one in subject.space.items() if not isinstance(one, Fixed)]
+    ranks = {name: rank for rank, name in enumerate(importance)}
+    return sorted(several, key=lambda name: ranks.get(name, len(ranks)))[:PARAMETERS]
+
+
+def _subtitle(record: StudyRecord, trials: Sequence[TrialRecord]) -> str:
+    counts = Counter(trial.state.value for trial in trials)
+    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    when = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    parts = [f"to {record.direction}", told or "no trials yet", when]
+    return " \N{MIDDLE DOT} ".join(parts)
+
+
+def _headlines(subject: Subject, best: TrialRecord | None) -> list[str]:
+    complete = [trial for trial in subject.trials if is_complete(trial)]
+    if best is None or best.value is None:
+        return ["No trial is complete yet: there is nothing to choose from."]
+    said = [
+        f"The best of {len(complete)} complete trials is number {best.number}: {show(best.value)}."
+    ]
+    others = sorted((trial.value or 0.0 for trial in complete), key=lambda v: -subject.sign * v)
+    if len(others) > 1:
+        said.append(
+            f"The second best came to {show(others[1])}, the median to "
+            f"{show(others[len(others) // 2])}."
+        )
+    edges = [name for name, value in best.params.items() if _is_at_edge(subject, name, value)]
+    if edges:
+        said.append(
+            f"It lies at an end of the range of {', '.join(edges)}: a wider range may hold better."
+        )
+    said.append(
+        "The best of many values looks better than it is where the objective is noisy: "
+        "gptune study validate runs it again."
+    )
+    return said
+
+
+def _is_at_edge(subject: Subject, name: str, value: object) -> bool:
+    if isinstance(value, bool | str) or not isinstance(value, int | float):
+        return False
+    known = axis_of(name, subject.space[name], [value])
+    if known.choices or known.low == known.high or isinstance(subject.space[name], Fixed):
+        return False
+    here, (low, high) = known.coordinates([value])[0], known.ends
+    return min(here - low, high - here) < 0.005 * (high - low) and not isinstance(value, int)
+
+
+def _facts(trials: Sequence[TrialRecord], best: TrialRecord | None) -> list[tuple[str, str]]:
+    spent = [trial.seconds for trial in trials if trial.seconds is not None]
+    median = sorted(spent)[len(spent) // 2] if spent else math.nan
+    return [
+        ("best", "-" if best is None or best.value is None else show(best.value)),
+        ("of trial", "-" if best is None else str(best.number)),
+        ("trials", str(len(trials))),
+        ("time of all trials", f"{sum(spent):.4g} s"),
+        ("median trial", f"{median:.3g} s" if spent else "-"),
+    ]
+
+
+def _height(trial: TrialRecord) -> float | None:
+    """Give where a trial stands: its value, or what it reported last before it was pruned."""
+    value = trial.last if trial.state is TrialState.PRUNED else trial.value
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _is_shown(trial: TrialRecord) -> bool:
+    return trial.state.is_finished or bool(trial.reports)
+
+
+def _some(subject: Subject, most: int, best: TrialRecord | None) -> list[TrialRecord]:
+    trials = [trial for trial in subject.trials if _is_shown(trial)]
+    keep = [trials.index(best)] if best is not None else []
+    return thinned(trials, most, keep)
+
+
+def _history(subject: Subject, best: TrialRecord | None) -> Panel:
+    drawn = _some(subject, POINTS, best)
+    last = max((trial.number for trial in subject.trials), default=1)
+    x = Scale(-0.5, last + 0.5)
+    y = scale_of((h for trial in drawn if (h := _height(trial)) is not None), cut=True)
+    so_far = _so_far(subject, last)
+    layers = [_point(trial, x, y, best) for trial in drawn]
+    return Panel(
+        title=subject.objective,
+        note=note_of(len(drawn), len(subject.trials)),
+        across=axis(x),
+        up=axis(y),
+        label="trial",
+        layers=(*layers, Layer("so-far", line(so_far, x, y), name="best so far")),
+        height=280,
+    )
+
+
+def _so_far(subject: Subject, last: int) -> list[Point]:
+    best: TrialRecord | None = None
+    corners: list[Point] = []
+    for trial in subject.trials:
+        if is_complete(trial) and subject.better(trial, best):
+            if best is not None:
+                corners.append((trial.number, best.value))
+            corners.append((trial.number, trial.value))
+            best = trial
+    return [*corners, (last, best.value)] if best is not None else []
+
+
+def _point(trial: TrialRecord, x: Scale, y: Scale, best: TrialRecord | None) -> Layer:
+    height = _height(trial)
+    at = (x.share(trial.number), 0.0 if height is None else y.share(height))
+    kind = f"point {trial.state.value}{' top' if trial is best else ''}"
+    name = "best" if trial is best else trial.state.value
+    return Layer(kind, dot(at), key=trial.number, name=name)
+
+
+def _slice(subject: Subject, name: str, best: TrialRecord | None, count: int) -> Panel:
+    """Draw the values over one of some parameters."""
+    complete = [t for t in subject.trials if is_complete(t) and name in t.params]
+    keep = [complete.index(best)] if best in complete and best is not None else []
+    drawn = thinned(complete, max(100, DOTS // count), keep)
+    known = _axis(subject, name)
+    low, high = _ends(known)
+    y = scale_of((trial.value or 0.0 for trial in drawn), cut=True)
+    layers = []
+    for trial in sorted(drawn, key=lambda one: one is best):
+        at = (known.coordinates([trial.params[name]])[0] - low) / (high - low)
+        kind = f"point complete{' top' if trial is best else ''}"
+        layers.append(Layer(kind, dot((at, y.share(trial.value or 0.0))), key=trial.number))
+    return Panel(
+        title=name,
+        note=note_of(len(drawn), len(complete)),
+        across=_ticks(known),
+        up=axis(y),
+        layers=tuple(layers),
+        height=190,
+    )
+
+
+def _axis(subject: Subject, name: str) -> Axis:
+    values = [trial.params[name] for trial in subject.trials if name in trial.params]
+    return axis_of(name, subject.space[name], values)
+
+
+def _ends(known: Axis) -> tuple[float, float]:
+    low, high = known.ends
+    room = 0.5 if known.choices else 0.04 * (high - low) or 0.5
+    return low - room, high + room
+
+
+def _ticks(known: Axis) -> tuple[tuple[float, str], ...]:
+    (low, high), (at, texts) = _ends(known), known.ticks()
+    shares = [(place - low) / (high - low) for place in at]
+    inside = [(s, t) for s, t in zip(shares, texts, strict=True) if 0 <= s <= 1]
+    return spread(inside, TICKS)
+
+
+def _coordinates(
+    subject: Subject, names: Sequence[str], best: TrialRecord | None
+) -> dict[str, Any] | None:
+    """Draw every complete trial as a line through the axes of its parameters, to its value."""
+    complete = [t for t in subject.trials if is_complete(t) and all(n in t.params for n in names)]
+    if not complete or not names:
+        return None
+    ranked = sorted(complete, key=lambda trial: subject.sign * (trial.value or 0.0))
+    drawn = thinned(ranked, LINES, [ranked.index(best)] if best in ranked and best else [])
+    known = [_axis(subject, name) for name in names]
+    y = scale_of(trial.value or 0.0 for trial in drawn)
+    unit, last = Scale(0.0, 1.0), len(names)
+    lines = []
+    for rank, trial in enumerate(drawn):
+        at = [_share(one, trial) for one in known] + [y.share(trial.value or 0.0)]
+        path = line([(n / last, share) for n, share in enumerate(at)], unit, unit)
+        kind = f"coordinate{' top' if trial is best else ''}"
+        # the better, the stronger: a tenth of them stand out
+        opacity = 1.0 if trial is best else 0.12 + 0.5 * (rank / len(drawn)) ** 6
+        at_text = "[" + ",".join(str(round(share * 1000)) for share in at) + "]"
+        lines.append({"layer": Layer(kind, path, key=trial.number), "at": at_text, "o": opacity})
+    axes = [
+        (name, n / last, _ticks(one))
+        for n, (name, one) in enumerate(zip(names, known, strict=True))
+    ]
+    return {
+        "lines": lines,
+        "axes": [*axes, ("objective", 1.0, axis(y))],
+        "note": note_of(len(drawn), len([t for t in subject.trials if is_complete(t)])),
+    }
+
+
+def _share(known: Axis, trial: TrialRecord) -> float:
+    low, high = _ends(known)
+    return (known.coordinates([trial.params[known.name]])[0] - low) / (high - low)
+
+
+def _curves(subject: Subject, best: TrialRecord | None) -> Panel | None:
+    """Draw what trials reported over their steps."""
+    trials = [t for t in subject.trials if len(_points(t)) > 1]
+    if not trials:
+        return None
+    drawn = thinned(trials, CURVES, [trials.index(best)] if best in trials and best else [])
+    curves = {trial.number: thinned(_points(trial), REPORTS) for trial in drawn}
+    steps = [step for curve in curves.values() for step, _ in curve]
+    x = Scale(min(steps), max(*steps, min(steps) + 1))
+    y = scale_of((v for curve in curves.values() for _, v in curve if v is not None), cut=True)
+    drawn.sort(key=lambda trial: (trial is best, trial.state is TrialState.COMPLETE))
+    return Panel(
+        title="Learning curves",
+        note=note_of(len(drawn), len(trials), "trials that reported"),
+        across=axis(x),
+        up=axis(y),
+        label="step",
+        layers=tuple(
+            Layer(
+                f"curve {trial.state.value}{' top' if trial is best else ''}",
+                line(curves[trial.number], x, y),
+                key=trial.number,
+                name="best" if trial is best else trial.state.value,
+            )
+            for trial in drawn
+        ),
+        height=280,
+    )
+
+
+def _points(trial: TrialRecord) -> list[Point]:
+    return [(float(s), v) for s, v in sorted(trial.reports.items()) if math.isfinite(v)]
+
+
+def _rows(subject: Subject, best: TrialRecord | None) -> list[dict[str, Any]]:
+    """Make the rows of the table: all trials, or of too many the best and the newest."""
+    trials = list(subject.trials)
+    if len(trials) > ROWS:
+        ranked = [t for t in trials if is_complete(t)]
+        ranked.sort(key=lambda trial: -subject.sign * (trial.value or 0.0))
+        chosen = {t.number for t in (*ranked[: ROWS // 2], *trials[-ROWS // 2 :])}
+        trials = [trial for trial in trials if trial.number in chosen]
+    return [
+        {
+            "number": trial.number,
+            "is_best": trial is best,
+            "state": trial.state.value,
+            "value": "" if trial.value is None else show(trial.value),
+            "params": [
+                _cut(show(trial.params[n])) if n in trial.params else "" for n in subject.space
+            ],
+            "seconds": "" if trial.seconds is None else f"{trial.seconds:.3g}",
+            "error": _cut(trial.error.splitlines()[0], LONGEST) if trial.error else "",
+        }
+        for trial in trials
+    ]
+
+
+def _text(trial: TrialRecord) -> str:
+    """Write what is shown where the mouse points at a trial."""
+    lines = [f"trial {trial.number}, {trial.state.value}"]
+    lines += [] if trial.value is None else [f"value {show(trial.value)}"]
+    lines += [f"{name} = {_cut(show(value))}" for name, value in list(trial.params.items())[:12]]
+    return "\n".join(lines)
+
+
+def _cut(text: str, most: int = NAMED) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _recipe(record: StudyRecord, subject: Subject) -> list[tuple[str, str]]:
+    rows = [("seed", str(record.seed)), ("direction", record.direction)]
+    return rows + [(name, _domain(domain)) for name, domain in subject.space.items()]
+
+
+def _domain(domain: Any) -> str:
+    fields = {name: getattr(domain, name) for name in domain.__struct_fields__}
+    told = ", ".join(f"{name} {value}" for name, value in fields.items() if value is not False)
+    return _cut(f"{type(domain).__name__.lower()}: {told}", LONGEST)
