@@ -1,10 +1,12 @@
 """The demo: a small classifier on handwritten digits, tuned while it trains, beside its twin.
 
-The tuned run goes first; then the same run, with the same seed, untuned. Both follow a cosine
-schedule from the same starting rate.
+The tuned run goes first; then the same run, with the same seed, untuned: it is only watched, and
+its log lies inside of the tuned one's run directory. Both follow a cosine schedule from the same
+starting rate.
 """
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from gptune.errors import RecipeError
 from gptune.online.tuner import Tuner
 from gptune.records import Action, Decision
+from gptune.run_directory.names import TWIN
 
 GOOD_RATE = 0.1  # for the default length; from 0.1 to 1 the final loss changes little
 DECISIONS, LONGEST = 50, 20  # decisions a run, but never more steps apart than this [steps]
@@ -75,6 +78,11 @@ class Settings:
                 f"pace: must lie in [0, {SLOWEST:g}] [s], got {self.pace!r}; e.g. 0.5"
             )
 
+    @property
+    def every(self) -> int:
+        """Steps from one decision to the next [steps]."""
+        return max(1, min(LONGEST, self.steps // DECISIONS))
+
 
 @dataclass(frozen=True, slots=True)
 class Digits:
@@ -124,10 +132,14 @@ def demo(settings: Settings, console: Console | None = None) -> tuple[Run, Run]:
         ) as progress,
     ):
         tuned = _tuned(settings, data, progress)
-        untuned = _untuned(settings, data, progress)
+        untuned = _untuned(settings, data, progress, tuned.run_dir)
     console.print(_table(settings, tuned, untuned))
     if tuned.run_dir is not None:
-        console.print(f"run directory: {tuned.run_dir}", soft_wrap=True, highlight=False)
+        console.print(
+            f"run directory: {tuned.run_dir}", soft_wrap=True, highlight=False, markup=False
+        )
+        said = f"to look at both: gptune report {shlex.quote(str(tuned.run_dir))}"
+        console.print(said, soft_wrap=True, highlight=False, markup=False)
     return tuned, untuned
 
 
@@ -168,7 +180,6 @@ def load_digits(seed: int) -> Digits:
 def _tuned(settings: Settings, data: Digits, progress: Progress) -> Run:
     learner = Learner(settings, data)
     task = progress.add_task("tuned", total=settings.steps, loss="-")
-    every = max(1, min(LONGEST, settings.steps // DECISIONS))
     counts: Counter[str] = Counter()
     begin = perf_counter()
     with Tuner(
@@ -185,7 +196,7 @@ def _tuned(settings: Settings, data: Digits, progress: Progress) -> Run:
 
         def after(step: int, loss: Tensor) -> None:
             tuner.step(loss)
-            if step % every == 0 and settings.mode != "off":
+            if step % settings.every == 0 and settings.mode != "off":
                 decision = tuner.report()
                 _count(counts, decision)
                 progress.update(task, completed=step, loss=f"{decision.metric or math.nan:.4f}")
@@ -195,20 +206,32 @@ def _tuned(settings: Settings, data: Digits, progress: Progress) -> Run:
         learner.train(tuner.batches(learner.batches()), after)
         run_dir = tuner.run_dir
     progress.update(task, completed=settings.steps)
-    seconds, multiplier = perf_counter() - begin, float(tuner.values["opt.lr"])
+    seconds, multiplier = perf_counter() - begin, float(tuner.values.get("opt.lr", 1.0))
     return Run(*learner.score(), seconds, counts, run_dir, multiplier)
 
 
-def _untuned(settings: Settings, data: Digits, progress: Progress) -> Run:
+def _untuned(settings: Settings, data: Digits, progress: Progress, run_dir: Path | None) -> Run:
+    """Train the twin; ``run_dir`` is the tuned run's, in which it is logged, if there is one."""
     learner = Learner(settings, data)
     task = progress.add_task("untuned", total=settings.steps, loss="-")
     begin = perf_counter()
+    with Tuner(
+        learner.optimizer,
+        recipe=settings.recipe,
+        evaluate=learner.loss,
+        total_steps=settings.steps,
+        run_dir=None if run_dir is None else run_dir / TWIN,
+        mode="off" if run_dir is None else "observe",
+        seed=settings.seed,
+    ) as watcher:
 
-    def after(step: int, loss: Tensor) -> None:
-        if step % LONGEST == 0:
-            progress.update(task, completed=step, loss=f"{learner.loss():.4f}")
+        def after(step: int, loss: Tensor) -> None:
+            watcher.step(loss)
+            if step % settings.every == 0 and run_dir is not None:
+                seen = watcher.report().metric
+                progress.update(task, completed=step, loss=f"{seen or math.nan:.4f}")
 
-    learner.train(learner.batches(), after)
+        learner.train(learner.batches(), after)
     progress.update(task, completed=settings.steps)
     return Run(*learner.score(), perf_counter() - begin)
 
