@@ -74,7 +74,7 @@ def plan(height: int, knobs: int, told: int) -> Plan:
 
     Example:
         >>> plan(24, 1, 9)
-        Plan(plot=8, knobs=1, told=3, hints=1, gaps=5)
+        Plan(plot=7, knobs=1, told=3, hints=1, gaps=5)
         >>> plan(8, 3, 9)
         Plan(plot=1, knobs=1, told=1, hints=0, gaps=0)
     """
