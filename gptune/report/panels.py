@@ -131,7 +131,10 @@ def _metrics(samples: Iterable[Sample]) -> list[Point]:
 
 
 def _with(run: Run, family: str) -> list[Sample]:
-    return [s for s in run.samples if family in s.knobs and not s.is_trial]
+    """Give where a knob was seen; just after a look ahead its last step is still the trial's."""
+    ends = {trying.steps[1] for trying in run.tryings}
+    own = [s for s in run.samples if family in s.knobs and not s.is_trial]
+    return [s for s in own if s.step not in ends]
 
 
 def _dots(points: Iterable[Point], x: Scale, y: Scale) -> str:
@@ -151,14 +154,11 @@ def _crossings(run: Run, x: Scale) -> list[Layer]:
 
 
 def _spans(run: Run, x: Scale) -> list[Span]:
+    said = "{}: rates were tried here, and the steps thrown away"
     spans = []
-    trials = [sample for sample in run.samples if sample.is_trial]
     for trying in run.tryings:
-        steps = trying.last.steps if trying.last else 0
-        ends = [s.step for s in trials] or [0]
-        start = max(0, min(ends) - steps) if steps else min(ends)
-        says = f"{trying.first.purpose}: rates were tried here, and their steps thrown away"
-        spans.append(Span("trying", x.share(start), x.share(max(ends)), says))
+        start, end = (x.share(step) for step in trying.steps)
+        spans.append(Span("trying", start, end, said.format(trying.first.purpose or "a look")))
     return spans
 
 

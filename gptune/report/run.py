@@ -5,11 +5,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from gptune.configs.knobs import Knob
-from gptune.errors import RunDirectoryError
+from gptune.errors import GptuneError, RunDirectoryError
 from gptune.events import (
     SYMPTOMS,
     Abandoned,
@@ -109,10 +110,18 @@ class Belief:
 
 @dataclass(frozen=True, slots=True)
 class Trying:
-    """A look ahead: from its first line to its last; the end is ``None`` while it runs."""
+    """A look ahead, which tries values and takes its steps back.
 
-    start: int
-    end: int | None
+    Attributes:
+        lines: Numbers of its first line and of its last one, to no end while it runs.
+        steps: Optimizer steps counted then [steps].
+        first: What its first line says.
+        last: What its last one says; ``None`` while it runs.
+        seconds: How long it took [s].
+    """
+
+    lines: range
+    steps: tuple[int, int]
     first: LookAhead
     last: LookAhead | None
     seconds: float
@@ -199,7 +208,7 @@ def tell(name: str, lines: Sequence[Line]) -> Run:
         name=name,
         opened=openings[-1],
         summary=summarize(lines),
-        knobs=msgspec.convert(knobs, dict[str, Knob]),
+        knobs={f: one for f, plain in knobs.items() if (one := _knob(f, plain)) is not None},
         samples=tuple(_samples(known, tryings)),
         moves=tuple(_moves(known)),
         beliefs=tuple(
@@ -213,6 +222,14 @@ def tell(name: str, lines: Sequence[Line]) -> Run:
     )
 
 
+def _knob(family: str, plain: dict[str, Any]) -> Knob | None:
+    """Read how a knob may move; one of a later version's kind cannot be drawn."""
+    try:
+        return msgspec.convert({"family": family, **plain}, Knob)
+    except (msgspec.ValidationError, GptuneError):
+        return None
+
+
 def finite(value: object) -> float | None:
     """Give a number that can be drawn, or nothing."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -221,7 +238,6 @@ def finite(value: object) -> float | None:
 
 
 def _samples(lines: Iterable[Line], tryings: Sequence[Trying]) -> Iterable[Sample]:
-    trials = [range(one.start, one.end or sys.maxsize) for one in tryings]
     for line in lines:
         event, at = line.event, line.envelope
         if isinstance(event, Observed):
@@ -232,7 +248,7 @@ def _samples(lines: Iterable[Line], tryings: Sequence[Trying]) -> Iterable[Sampl
                 forecast=finite(event.forecast),
                 deviation=finite(event.deviation),
                 knobs=event.knobs,
-                is_trial=any(at.seq in trial for trial in trials),
+                is_trial=any(at.seq in trying.lines for trying in tryings),
             )
 
 
@@ -313,20 +329,30 @@ def _end_by_hand(
 
 def _tryings(lines: Iterable[Line]) -> Iterable[Trying]:
     begun: Line | None = None
-    for line in lines:
-        event = line.event
+    newest: Line | None = None
+    for newest in lines:
+        event = newest.event
         if not isinstance(event, LookAhead):
             continue
         if not event.chosen and not event.stopped:
-            begun = line
+            begun = newest
         elif begun is not None:
-            assert isinstance(begun.event, LookAhead)
-            spent = max(0.0, _time(line) - _time(begun))
-            yield Trying(begun.envelope.seq, line.envelope.seq, begun.event, event, spent)
+            yield _trying(begun, newest, event)
             begun = None
-    if begun is not None:
-        assert isinstance(begun.event, LookAhead)
-        yield Trying(begun.envelope.seq, None, begun.event, None, 0.0)
+    if begun is not None and newest is not None:
+        yield _trying(begun, newest, None)
+
+
+def _trying(begun: Line, newest: Line, last: LookAhead | None) -> Trying:
+    assert isinstance(begun.event, LookAhead)
+    start, end = begun.envelope, newest.envelope
+    return Trying(
+        range(start.seq, end.seq if last is not None else sys.maxsize),
+        (start.step, end.step),
+        begun.event,
+        last,
+        max(0.0, _time(newest) - _time(begun)),
+    )
 
 
 def _is_incident(event: Event) -> bool:
