@@ -13,7 +13,7 @@ from rich.console import Console
 from gptune import demo as room
 from gptune.demo import LABEL_NOISE, TRAINING, Learner, Run, Settings, demo, load_digits
 from gptune.errors import RecipeError
-from gptune.run_directory.names import EVENTS
+from gptune.run_directory.names import EVENTS, TWIN
 
 TINY = 60
 
@@ -158,3 +158,23 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match=r"pip install 'gptune-torch\[demo\]'"):
         load_digits(0)
+
+
+def test_the_twin_is_logged_in_the_tuned_runs_directory_and_nothing_was_changed_in_it(
+    twins: list[tuple[Path, Run, Run]],
+) -> None:
+    path, tuned, untuned = twins[0]
+    lines = lines_without_wall(path / TWIN)
+    kinds = {str(line["kind"]) for line in lines}
+    assert kinds == {"opened", "observed", "closed"}
+    assert [line["metric"] for line in lines if line["kind"] == "observed"][-1] == untuned.loss
+    own = [line for line in lines_without_wall(path) if line["kind"] == "observed"]
+    assert own[-1]["step"] == TINY
+    assert tuned.run_dir == path
+
+
+def test_a_recipe_without_a_learning_rate_is_no_trouble(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("actuators: {opt: {mutations: {momentum: {mode: set, bounds: [0.5, 0.99]}}}}")
+    tuned, _ = quiet(tmp_path / "run", recipe=recipe)
+    assert tuned.multiplier == 1.0

@@ -14,6 +14,7 @@ SIDE = 2000  # units of a figure, each way; finer than any screen shows a panel
 MARGIN = 0.04  # of the range, free at each end
 FAR = 8.0  # a range is cut where its ends lie beyond so many times that of the middle nine tenths
 DECADE = 10.0  # between the ends of an axis, from which on it is logarithmic by itself
+HUGE, WIDEST = 1e300, 1e40  # numbers beyond are no measurements; a logarithmic axis has an end
 MOST = 1200  # points of a line that are drawn
 
 Place = tuple[float, float]  # in [0, 1] each, from the left and from below
@@ -51,7 +52,7 @@ class Scale:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Give round numbers: their places, and how they are written."""
-        is_log = self.log and self.high > DECADE * self.low  # fewer have few round powers
+        is_log = self.log and self.high / DECADE > self.low  # fewer have few round powers
         at, texts = (log_ticks if is_log else ticks)(self.low, self.high)
         values = [10.0**v for v in at] if is_log else at
         return [(self.share(v), text) for v, text in zip(values, texts, strict=True)]
@@ -69,10 +70,10 @@ def scale_of(values: Iterable[float], *, log: bool | None = None, cut: bool = Fa
         >>> scale_of([1.0, 2.0], log=False)
         Scale(low=0.96, high=2.04, log=False)
     """
-    known = sorted(v for v in values if math.isfinite(v) and abs(v) < 1e300)
+    known = sorted(v for v in values if math.isfinite(v) and abs(v) < HUGE)
     if not known:
         return Scale(0.0, 1.0)
-    is_log = known[0] > 0 and (known[-1] > DECADE * known[0] if log is None else log)
+    is_log = known[0] > 0 and (known[-1] / DECADE > known[0] if log is None else log)
     if is_log:
         return _log_scale(known[0], known[-1])
     low, high = _middle(known) if cut else (known[0], known[-1])
@@ -81,8 +82,9 @@ def scale_of(values: Iterable[float], *, log: bool | None = None, cut: bool = Fa
 
 
 def _log_scale(low: float, high: float) -> Scale:
-    room = (high / low) ** MARGIN if high > low * 1.0001 else 1.1
-    return Scale(max(low / room, 5e-324), high * room, log=True)
+    low = max(low, high / WIDEST)
+    room = max(1.001, (high / low) ** MARGIN)
+    return Scale(low / room, high * room, log=True)
 
 
 def _middle(known: Sequence[float]) -> tuple[float, float]:

@@ -93,5 +93,5 @@ def axis(scale: Scale) -> Shares:
 
 def spread(shares: Sequence[tuple[float, str]], most: int) -> Shares:
     """Leave out some of too many words on an axis, evenly."""
-    every = -(-len(shares) // most)
+    every = max(1, -(-len(shares) // most))
     return tuple(shares[::every])

@@ -1,6 +1,7 @@
 """The page of a run, and that of several runs side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gptune.report.beliefs import films_of
 from gptune.report.cards import cards_of
 from gptune.report.ledger import counts_of, incidents_of, time_of
 from gptune.report.page import render
+from gptune.report.panel import Mark, Panel
 from gptune.report.panels import knob_panel, metric_panel, overlay, steps_of, used_values
 from gptune.report.run import Run, read
 from gptune.report.says import STATES, counterfactual, headlines
@@ -72,7 +74,7 @@ def comparison(directories: Sequence[Path]) -> str:
         runs=[_row(run) for run in runs],
         names=[run.name for run in runs],
         overlay=overlay(runs),
-        figures_of=[(run.name, headlines(run), _panels(run, None)) for run in runs],
+        figures_of=[(run.name, headlines(run), _panels(run, None, ())) for run in runs],
         settings=_settings(runs),
         objective=first.objective or "the metric",
     )
@@ -88,7 +90,7 @@ def _content(run: Run, twin: Run | None) -> dict[str, Any]:
         "against": counterfactual(run, twin),
         "facts": _facts(run),
         "keys": _keys(run),
-        "panels": _panels(run, twin),
+        "panels": _panels(run, twin, {"ledger", *(card.id for card in cards)}),
         "cards": cards,
         "kinds": [kind for kind in kinds if kind[2]],
         "left_out": len(run.moves) - len(cards),
@@ -103,10 +105,16 @@ def _content(run: Run, twin: Run | None) -> dict[str, Any]:
     }
 
 
-def _panels(run: Run, twin: Run | None) -> list[Any]:
+def _panels(run: Run, twin: Run | None, there: Collection[str]) -> list[Panel]:
+    """Draw a run; signs lead to what is there."""
     x = steps_of([run] if twin is None else [run, twin])
     families = [family for family in run.knobs if _is_seen(run, family)]
-    return [metric_panel(run, x, twin), *(knob_panel(run, f, x) for f in families[:KNOBS])]
+    drawn = [metric_panel(run, x, twin), *(knob_panel(run, f, x) for f in families[:KNOBS])]
+    return [replace(one, marks=tuple(_linked(mark, there) for mark in one.marks)) for one in drawn]
+
+
+def _linked(mark: Mark, there: Collection[str]) -> Mark:
+    return mark if mark.link in there else replace(mark, link="")
 
 
 def _is_seen(run: Run, family: str) -> bool:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,12 +17,13 @@ from gptune.report.panel import Layer, Panel, axis, spread
 from gptune.study.domains import Fixed
 from gptune.study.records import StudyRecord, TrialRecord, TrialState
 
-POINTS, LINES, CURVES, ROWS = 1200, 500, 120, 1000  # that a figure, or the table, shows
-DOTS = 3500  # of all slices
+ROWS, CELLS = 1000, 8000  # trials that are shown, and all that their table says of them
+LINES, CURVES = 300, 120  # that a figure shows: more hide each other
+DOTS = 2500  # of all slices
 REPORTS = 60  # of one trial, that its curve shows
 PARAMETERS = 16  # that have a figure, the most important or the first
 TICKS = 8  # words on the axis of a choice
-LONGEST = 200  # letters of an error
+LONGEST = 120  # letters of an error
 NAMED = 40  # letters of a value
 STATES = ("complete", "pruned", "failed", "running", "waiting")
 
@@ -46,26 +48,26 @@ def study_report(
         One HTML document that needs nothing else.
     """
     ordered = sorted(trials, key=lambda trial: trial.number)
-    subject = _subject(record, ordered)
+    whole = _subject(record, ordered)
+    best = whole.best(ordered)
+    subject = replace(whole, trials=_chosen(whole, best))
     names = _names(subject, importance or {})
-    best = subject.best(ordered)
     return render(
         "study.html",
         name=record.name,
         subtitle=_subtitle(record, ordered),
-        headlines=_headlines(subject, best),
+        headlines=_headlines(whole, best),
         facts=_facts(ordered, best),
         best=[] if best is None else [(n, show(v)) for n, v in best.params.items()],
-        history=_history(subject, best),
+        history=_history(subject, best, _so_far(whole)),
         slices=[_slice(subject, name, best, len(names)) for name in names],
         importance=[(n, one["total"], one["first"]) for n, one in (importance or {}).items()],
         why_not=why_not,
         coordinates=_coordinates(subject, names, best),
         curves=_curves(subject, best),
-        rows=_rows(subject, best),
+        rows=[_row(subject, trial, is_best=trial is best) for trial in subject.trials],
         there=len(ordered),
         columns=list(subject.space),
-        texts={str(trial.number): _text(trial) for trial in ordered if _is_shown(trial)},
         recipe=_recipe(record, subject),
     )
 
@@ -145,35 +147,34 @@ def _height(trial: TrialRecord) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _is_shown(trial: TrialRecord) -> bool:
-    return trial.state.is_finished or bool(trial.reports)
+def _chosen(whole: Subject, best: TrialRecord | None) -> list[TrialRecord]:
+    """Choose the trials that the page shows: all, or of too many some evenly, and the best."""
+    most = max(100, min(ROWS, CELLS // (len(whole.space) + 5)))
+    trials = list(whole.trials)
+    if len(trials) <= most:
+        return trials
+    complete = [n for n, trial in enumerate(trials) if is_complete(trial)]
+    complete.sort(key=lambda n: -whole.sign * (trials[n].value or 0.0))
+    return thinned(trials, most * 2 // 3, complete[: most // 3])
 
 
-def _some(subject: Subject, most: int, best: TrialRecord | None) -> list[TrialRecord]:
-    trials = [trial for trial in subject.trials if _is_shown(trial)]
-    keep = [trials.index(best)] if best is not None else []
-    return thinned(trials, most, keep)
-
-
-def _history(subject: Subject, best: TrialRecord | None) -> Panel:
-    drawn = _some(subject, POINTS, best)
+def _history(subject: Subject, best: TrialRecord | None, so_far: Sequence[Point]) -> Panel:
+    drawn = [t for t in subject.trials if t.state.is_finished or t.reports]
     last = max((trial.number for trial in subject.trials), default=1)
     x = Scale(-0.5, last + 0.5)
     y = scale_of((h for trial in drawn if (h := _height(trial)) is not None), cut=True)
-    so_far = _so_far(subject, last)
     layers = [_point(trial, x, y, best) for trial in drawn]
     return Panel(
         title=subject.objective,
-        note=note_of(len(drawn), len(subject.trials)),
         across=axis(x),
         up=axis(y),
         label="trial",
-        layers=(*layers, Layer("so-far", line(so_far, x, y), name="best so far")),
+        layers=(*layers, Layer("so-far", line(thinned(so_far, 200), x, y), name="best so far")),
         height=280,
     )
 
 
-def _so_far(subject: Subject, last: int) -> list[Point]:
+def _so_far(subject: Subject) -> list[Point]:
     best: TrialRecord | None = None
     corners: list[Point] = []
     for trial in subject.trials:
@@ -182,7 +183,7 @@ def _so_far(subject: Subject, last: int) -> list[Point]:
                 corners.append((trial.number, best.value))
             corners.append((trial.number, trial.value))
             best = trial
-    return [*corners, (last, best.value)] if best is not None else []
+    return [*corners, (subject.trials[-1].number, best.value)] if best is not None else []
 
 
 def _point(trial: TrialRecord, x: Scale, y: Scale, best: TrialRecord | None) -> Layer:
@@ -238,11 +239,11 @@ def _coordinates(
     subject: Subject, names: Sequence[str], best: TrialRecord | None
 ) -> dict[str, Any] | None:
     """Draw every complete trial as a line through the axes of its parameters, to its value."""
-    complete = [t for t in subject.trials if is_complete(t) and all(n in t.params for n in names)]
+    complete = [trial for trial in subject.trials if is_complete(trial)]
     if not complete or not names:
         return None
     ranked = sorted(complete, key=lambda trial: subject.sign * (trial.value or 0.0))
-    drawn = thinned(ranked, LINES, [ranked.index(best)] if best in ranked and best else [])
+    drawn = thinned(ranked, LINES, [ranked.index(best)] if best is not None else [])
     known = [_axis(subject, name) for name in names]
     y = scale_of(trial.value or 0.0 for trial in drawn)
     unit, last = Scale(0.0, 1.0), len(names)
@@ -250,23 +251,28 @@ def _coordinates(
     for rank, trial in enumerate(drawn):
         at = [_share(one, trial) for one in known] + [y.share(trial.value or 0.0)]
         path = line([(n / last, share) for n, share in enumerate(at)], unit, unit)
-        kind = f"coordinate{' top' if trial is best else ''}"
         # the better, the stronger: a tenth of them stand out
-        opacity = 1.0 if trial is best else 0.12 + 0.5 * (rank / len(drawn)) ** 6
-        at_text = "[" + ",".join(str(round(share * 1000)) for share in at) + "]"
-        lines.append({"layer": Layer(kind, path, key=trial.number), "at": at_text, "o": opacity})
+        strength = 1.0 if trial is best else 0.12 + 0.5 * (rank / len(drawn)) ** 6
+        kind = f"coordinate{' top' if trial is best else ''}"
+        shares = "[" + ",".join(str(round(share * 1000)) for share in at) + "]"
+        layer = Layer(kind, path, key=trial.number)
+        lines.append({"layer": layer, "at": shares, "strength": strength})
+    lacks = [any(name not in trial.params for trial in drawn) for name in names]
     axes = [
-        (name, n / last, _ticks(one))
-        for n, (name, one) in enumerate(zip(names, known, strict=True))
+        (one.name, n / last, (*([(0.0, "absent")] if gap else []), *_ticks(one)))
+        for n, (one, gap) in enumerate(zip(known, lacks, strict=True))
     ]
     return {
         "lines": lines,
         "axes": [*axes, ("objective", 1.0, axis(y))],
-        "note": note_of(len(drawn), len([t for t in subject.trials if is_complete(t)])),
+        "note": note_of(len(drawn), len(complete)),
     }
 
 
 def _share(known: Axis, trial: TrialRecord) -> float:
+    """Give a trial's place on an axis; without the parameter it lies at the lower edge."""
+    if known.name not in trial.params:
+        return 0.0
     low, high = _ends(known)
     return (known.coordinates([trial.params[known.name]])[0] - low) / (high - low)
 
@@ -305,36 +311,17 @@ def _points(trial: TrialRecord) -> list[Point]:
     return [(float(s), v) for s, v in sorted(trial.reports.items()) if math.isfinite(v)]
 
 
-def _rows(subject: Subject, best: TrialRecord | None) -> list[dict[str, Any]]:
-    """Make the rows of the table: all trials, or of too many the best and the newest."""
-    trials = list(subject.trials)
-    if len(trials) > ROWS:
-        ranked = [t for t in trials if is_complete(t)]
-        ranked.sort(key=lambda trial: -subject.sign * (trial.value or 0.0))
-        chosen = {t.number for t in (*ranked[: ROWS // 2], *trials[-ROWS // 2 :])}
-        trials = [trial for trial in trials if trial.number in chosen]
-    return [
-        {
-            "number": trial.number,
-            "is_best": trial is best,
-            "state": trial.state.value,
-            "value": "" if trial.value is None else show(trial.value),
-            "params": [
-                _cut(show(trial.params[n])) if n in trial.params else "" for n in subject.space
-            ],
-            "seconds": "" if trial.seconds is None else f"{trial.seconds:.3g}",
-            "error": _cut(trial.error.splitlines()[0], LONGEST) if trial.error else "",
-        }
-        for trial in trials
-    ]
-
-
-def _text(trial: TrialRecord) -> str:
-    """Write what is shown where the mouse points at a trial."""
-    lines = [f"trial {trial.number}, {trial.state.value}"]
-    lines += [] if trial.value is None else [f"value {show(trial.value)}"]
-    lines += [f"{name} = {_cut(show(value))}" for name, value in list(trial.params.items())[:12]]
-    return "\n".join(lines)
+def _row(subject: Subject, trial: TrialRecord, *, is_best: bool) -> dict[str, Any]:
+    """Make a row of the table, which also says what a trial is where the mouse points at it."""
+    return {
+        "number": trial.number,
+        "is_best": is_best,
+        "state": trial.state.value,
+        "value": "" if trial.value is None else show(trial.value),
+        "params": [_cut(show(trial.params[n])) if n in trial.params else "" for n in subject.space],
+        "seconds": "" if trial.seconds is None else f"{trial.seconds:.3g}",
+        "error": _cut(trial.error.splitlines()[0], LONGEST) if trial.error else "",
+    }
 
 
 def _cut(text: str, most: int = NAMED) -> str:

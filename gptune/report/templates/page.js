@@ -1,9 +1,12 @@
 "use strict";
 const all = (what, within = document) => [...within.querySelectorAll(what)];
 const data = (id) => JSON.parse(document.getElementById(id)?.textContent || "null");
+const trialSays = (key) => {
+  const row = document.querySelector(`tr[data-key="${key}"]`), heads = all(".trials th");
+  return row && [...row.cells].map((cell, n) => cell.textContent && `${heads[n].textContent} ${cell.textContent}`).filter(Boolean).join("\n");
+};
 
 // What a thing is, where the mouse points at it.
-const trials = data("trial-texts") || {};
 const tip = document.createElement("div");
 tip.id = "tip";
 tip.hidden = true;
@@ -11,7 +14,7 @@ tip.setAttribute("role", "tooltip");
 document.body.append(tip);
 document.addEventListener("pointerover", (event) => {
   const thing = event.target.closest?.("[data-says], [data-key]");
-  const says = thing && (thing.dataset.says || (thing.tagName === "path" && trials[thing.dataset.key]));
+  const says = thing && (thing.dataset.says || (thing.tagName === "path" && trialSays(thing.dataset.key)));
   tip.hidden = !says;
   if (says) tip.textContent = says;
 });
