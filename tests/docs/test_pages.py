@@ -5,6 +5,8 @@ what their blocks did.
 """
 
 import re
+import shlex
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,9 +67,19 @@ def of_the_readme(names: dict[str, Any], printed: str) -> None:
     assert kinds.count("accepted") + kinds.count("rolled_back") == kinds.count("applied")
 
 
+def of_extending(names: dict[str, Any], printed: str) -> None:
+    assert "applied    loss.smoothing" in printed  # a knob of the reader's own does move
+
+
+def of_the_run_directory(names: dict[str, Any], printed: str) -> None:
+    assert printed.splitlines()[0].split()[1] == "applied"
+
+
 CHECKS: dict[str, Callable[[dict[str, Any], str], None]] = {
     "README.md": of_the_readme,
     "docs/adjustment.md": of_adjustment,
+    "docs/extending.md": of_extending,
+    "docs/run_directory.md": of_the_run_directory,
 }
 
 
@@ -122,6 +134,32 @@ def test_every_command_that_a_page_shows_has_a_verb_that_there_is(page: Path) ->
         words = words[2:] if words[0] == "--dir" else words
         named = set(words[0].split("|"))
         assert named <= VERBS | {"VERB", "--version", "--help"}, command
+
+
+def typed(page: Path) -> list[list[str]]:
+    """Give the words of every command that a page lets its reader type, in a block."""
+    blocks = [block for block in blocks_of(page) if block.language in ("bash", "console")]
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.text.splitlines()]
+    lines = [line.partition(" > ")[0] for line in lines]
+    return [
+        shlex.split(line, comments=True)[1:] for line in lines if re.match(r"gptune [a-z-]", line)
+    ]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if typed(page)], ids=str)
+def test_every_command_that_a_page_lets_one_type_is_understood(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse = ArgumentParser.parse_args
+
+    def parse_only(parser: ArgumentParser, words: list[str]) -> Namespace:
+        parsed: Namespace = parse(parser, words)
+        parsed.run = lambda _: 0
+        return parsed
+
+    monkeypatch.setattr(ArgumentParser, "parse_args", parse_only)
+    for words in typed(page):
+        assert main(words) == 0, words
 
 
 # --- links --------------------------------------------------------------------------------
