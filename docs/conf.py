@@ -39,6 +39,7 @@ python_use_unqualified_type_names = True
 
 html_theme = "furo"
 html_title = f"gptune {release}"
+html_static_path, html_css_files = ["_static"], ["pages.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
