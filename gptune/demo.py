@@ -313,6 +313,10 @@ def _table(settings: Settings, tuned: Run, untuned: Run) -> Table:
     table.add_row("loss, tuned / untuned", f"{tuned.loss / untuned.loss:.3f}", "1")
     table.add_row("learning rate, times", f"{tuned.multiplier:.3g}", "1")
     table.add_row("seconds", f"{tuned.seconds:.1f}", f"{untuned.seconds:.1f}")
-    for name in (Action.ACCEPTED.value, Action.REJECTED.value, "restored"):
-        table.add_row(name, str(tuned.counts[name]), "-")
+    for name, count in (
+        ("accepted", Action.ACCEPTED.value),
+        ("rejected", Action.REJECTED.value),
+        ("put back", "restored"),
+    ):
+        table.add_row(name, str(tuned.counts[count]), "-")
     return table

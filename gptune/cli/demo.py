@@ -13,7 +13,7 @@ def add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "same run untuned, and compares the two. A good rate is 0.1; the default is a tenth of it.",
     )
     parser.add_argument("--lr", type=float, help="starting learning rate (default: 0.01)")
-    parser.add_argument("--mode", help="off, observe, suggest or active (default: active)")
+    parser.add_argument("--mode", help="off, observe, suggest, guard or active (default: active)")
     parser.add_argument("--seed", type=int, help="of model, batches and proposals (default: 0)")
     parser.add_argument("--steps", type=int, help="optimizer steps a run (default: 500)")
     parser.add_argument("--run-dir", type=Path, help="where events.jsonl goes (default: runs/...)")

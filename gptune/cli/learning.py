@@ -3,6 +3,7 @@
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,8 +86,12 @@ def _evolve(args: Namespace) -> int:
     _check_free(args, ("--out", args.out))
     base = Recipe.load(args.base)
     recipe, changes = evolve(base, args.runs, args.alpha)
-    _write(args, recipe, (f"{Path(args.base).name}, evolved by {len(args.runs)} runs.", *changes))
+    _write(args, recipe, (f"{Path(args.base).name}, evolved by {_count(args.runs)}.", *changes))
     return 0
+
+
+def _count(runs: Sequence[str]) -> str:
+    return "1 run" if len(runs) == 1 else f"{len(runs)} runs"
 
 
 def _check_free(args: Namespace, *files: tuple[str, str | None]) -> None:

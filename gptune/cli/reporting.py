@@ -113,9 +113,12 @@ def _chosen(storage: "Storage", name: str | None) -> "StudyRecord":
     """
     from gptune.configs import nearest
 
+    from gptune.study.validation import SUFFIX
+
     known = {record.name: record for record in storage.studies()}
-    if name is None and len(known) == 1:
-        return next(iter(known.values()))
+    own = [record for record in known.values() if not record.name.endswith(SUFFIX)]
+    if name is None and len(own) == 1:
+        return own[0]
     if name in known:
         return known[name]
     if not known:

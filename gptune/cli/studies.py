@@ -152,7 +152,8 @@ def new(args: Namespace) -> int:
         space=space,
         seed=args.seed,
     ) as made:
-        given = f", {len(made.record.space)} parameters" if made.record.space else ""
+        count = len(made.record.space or ())
+        given = f", {count} parameter{'s' if count > 1 else ''}" if count else ""
         print(f"{printable(args.name)}: made in {args.storage}, to {args.direction}{given}")
     return 0
 

@@ -14,6 +14,11 @@ from gptune.online.decision import Seen
 from gptune.online.evaluation import evaluate_mean
 from gptune.online.metrics import Source, collect, is_set
 
+NO_STEPS = (
+    "no step is counted from one report to the next, so nothing is tuned; "
+    "call tuner.step(loss) after each optimizer step"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:

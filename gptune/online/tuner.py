@@ -29,7 +29,7 @@ from gptune.online.playing import next_look, play
 from gptune.online.replay import Score, check_replay, read_replay
 from gptune.online.service import Service
 from gptune.online.session import Session
-from gptune.online.sight import Sight, absence, look
+from gptune.online.sight import NO_STEPS, Sight, absence, look
 from gptune.online.watch import KnobStatus
 from gptune.recipe.prior import prior_observations
 from gptune.records import Action, Decision, Reason
@@ -254,6 +254,8 @@ class Tuner:
         seen = self._care.sees(look(self._sight, session.read_knobs(), (metrics, session.steps)))
         if seen.objective.fault is Reason.MISSING:
             session.say(absence(self._sight.objective.primary, metrics))
+        elif session.steps == 0 and session.state.decision:
+            session.say(NO_STEPS)
         decision = self._care.after(session.decide(seen))
         session.publish()
         self._plan_look()

@@ -17,7 +17,7 @@ from gptune.report.page import render
 from gptune.report.panel import Mark, Panel
 from gptune.report.panels import knob_panel, metric_panel, overlay, steps_of, used_values
 from gptune.report.run import Run, read
-from gptune.report.says import STATES, counterfactual, headlines
+from gptune.report.says import STATES, counterfactual, headlines, tried
 from gptune.run_directory.names import TWIN
 from gptune.run_directory.summary import seconds
 
@@ -149,7 +149,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("last", "-" if run.last is None else show(run.last)),
         ("best", "-" if best is None else show(best.metric)),
         ("decisions", str(len(run.samples))),
-        ("changes kept", f"{len(run.in_state('kept'))} of {len(run.moves)}"),
+        ("changes kept", f"{sum(m.state == 'kept' for m in tried(run))} of {len(tried(run))}"),
         ("put back by the guard", str(len(run.restores))),
     ]
     for family in list(run.knobs)[:4]:

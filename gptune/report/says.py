@@ -1,12 +1,14 @@
 """A run in words: what was done, what came of it, and against what that is measured."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 
 from gptune.configs.knobs import Knob
 from gptune.events import LookAhead
 from gptune.records import Change, Reason, Scalar, show
 from gptune.report.run import Move, Run
+from gptune.run_directory.changes import BY_HAND
 from gptune.run_directory.words import MEANINGS
 
 SURE = 1.96  # deviations to each side: 95 of 100 cases, if errors are normal
@@ -86,6 +88,16 @@ def _weighed(gain: float, wide: float) -> tuple[str, str]:
     return text, "better" if gain > 0 else "worse"
 
 
+def is_by_hand(move: Move) -> bool:
+    """Say whether somebody, or another run, wanted a move: gptune did not propose it."""
+    return move.source in BY_HAND
+
+
+def tried(run: Run) -> list[Move]:
+    """Give what gptune itself proposed and did, or failed to do."""
+    return [m for m in run.moves if m.state != "suggested" and not is_by_hand(m)]
+
+
 def reasons_say(move: Move) -> str:
     """Say why a move ended as it did."""
     reasons = move.reasons
@@ -137,23 +149,18 @@ def counterfactual(run: Run, twin: Run | None) -> str:
 
 
 def _what_was_tried(run: Run) -> str:
-    counts = {state: len(run.in_state(state)) for state in STATES}
-    if counts["suggested"]:
-        return (
-            f"{_count(counts['suggested'], 'change')} suggested, none applied: mode suggest only "
-            "says what it would do."
-        )
-    tried = [m for m in run.moves if m.state not in ("hand", "suggested")]
-    hands = f"{_count(counts['hand'], 'move')} by hand" if counts["hand"] else ""
-    if not tried:
-        return (hands + "." if hands else "") or "gptune changed nothing."
-    parts = [
-        f"{counts[state]} {STATES[state]}"
-        for state in ("kept", "undone", "left", "failed", "open")
-        if counts[state]
-    ]
-    said = f"{_count(len(tried), 'change')} tried: {', '.join(parts)}."
-    return f"{said} {hands}." if hands else said
+    own, told = tried(run), []
+    if own:
+        counts = Counter(move.state for move in own)
+        ends = ", ".join(f"{count} {STATES[state]}" for state, count in counts.items())
+        told.append(f"{_count(len(own), 'change')} tried: {ends}.")
+    suggested = len(run.in_state("suggested"))
+    if suggested:
+        told.append(f"{_count(suggested, 'change')} suggested, which mode suggest does not apply.")
+    by_hand = sum(is_by_hand(move) for move in run.moves)
+    if by_hand:
+        told.append(f"{_count(by_hand, 'move')} by hand.")
+    return " ".join(told) or "gptune changed nothing."
 
 
 def _tried(end: LookAhead) -> str:

@@ -84,6 +84,13 @@ def test_of_several_studies_one_has_to_be_named(
     assert (here / f"two-{REPORT}").is_file()
 
 
+def test_the_repeats_of_a_study_are_not_taken_for_another_one(here: Path) -> None:
+    study_in(here / "s.db", "first", 1)
+    study_in(here / "s.db", "first/validation", 1)
+    assert main(["report", "s.db"]) == 0
+    assert (here / f"first-{REPORT}").is_file()
+
+
 @pytest.mark.parametrize(
     "case",
     [

@@ -126,6 +126,19 @@ def test_a_callable_and_numbers_of_any_kind_are_read(tmp_path: Path) -> None:
         assert tuner.report({"val/loss": np.array(0.25)}).metric == 0.25
 
 
+def test_a_loop_that_counts_no_steps_is_told_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, tuner = made(tmp_path)
+    with tuner, caplog.at_level(logging.WARNING):
+        tuner.report({"val/loss": 1.0})  # before training begins; nothing is wrong yet
+        assert not caplog.records
+        for _ in range(3):
+            tuner.report({"val/loss": 1.0})
+    (record,) = caplog.records
+    assert "tuner.step(loss)" in record.getMessage()
+
+
 def test_an_objective_that_is_never_reported_is_warned_of_once_with_the_nearest_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

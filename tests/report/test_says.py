@@ -123,12 +123,25 @@ def test_what_was_done_is_counted_in_words() -> None:
     assert headlines(judged(0.1, 0.01))[0] == "1 change tried: 1 kept."
     assert headlines(watched(1.0))[0] == "gptune changed nothing."
     suggested = run_of((0, opened()), (1, Suggested(id="1:x", changes=CHANGE)))
-    assert "1 change suggested, none applied" in headlines(suggested)[0]
+    assert headlines(suggested)[0] == "1 change suggested, which mode suggest does not apply."
     by_hand = run_of(
         *[(0, opened()), (1, Proposed(changes=CHANGE, source="human"))],
         (1, Applied(id="c", changes=CHANGE, read_back={})),
     )
     assert headlines(by_hand)[0] == "1 move by hand."
+    kept = replace(KEPT, id="c", reasons=(Reason.OPERATOR,))
+    back = replace(UNDONE, id="c", reasons=(Reason.OPERATOR,))
+    for end in (kept, back):
+        told = run_of(
+            (0, opened()),
+            (1, Suggested(id="1:x", changes=CHANGE)),
+            (2, Proposed(changes=CHANGE, source="human")),
+            (2, Applied(id="c", changes=CHANGE, read_back={})),
+            (2, end),
+        )
+        assert headlines(told)[0] == (
+            "1 change suggested, which mode suggest does not apply. 1 move by hand."
+        )
 
 
 def test_what_the_guard_and_the_calibration_did_is_said() -> None:
