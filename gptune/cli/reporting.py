@@ -112,7 +112,6 @@ def _chosen(storage: "Storage", name: str | None) -> "StudyRecord":
         StudyError: If there is none, or several and none is named.
     """
     from gptune.configs import nearest
-
     from gptune.study.validation import SUFFIX
 
     known = {record.name: record for record in storage.studies()}
