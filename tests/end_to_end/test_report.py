@@ -1,4 +1,7 @@
-"""Reports in a real browser: drawn soon, silent, alone, and within their window."""
+"""Reports in a real browser: silent, alone, and within their window.
+
+How soon they are drawn is measured by ``python -m examples.benchmarks.report``.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +11,15 @@ from rich.console import Console
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from examples.benchmarks.browser import MISSING, browser, is_installed, look, visit
 from gptune import RandomSampler, Study, Trial, TrialPruned, median_pruner
 from gptune.cli import main
 from gptune.demo import Settings, demo
-from tests.browser import MISSING, browser, is_installed, look, visit
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not is_installed(), reason=MISSING),
 ]
-SOON = 2.0  # [s]
 WIDTHS = (1440, 390)  # [pixels]
 
 
@@ -56,14 +58,13 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", ["demo", "study", "both"])
-def test_a_report_is_small_drawn_soon_and_asks_nobody_for_anything(
+def test_a_report_is_small_and_silent_and_asks_nobody_for_anything(
     name: str, reports: dict[str, Path], driver: webdriver.Chrome
 ) -> None:
     assert reports[name].stat().st_size < 1_000_000
     seen = visit(driver, reports[name])
     assert not seen.complaints
     assert not seen.requests
-    assert seen.seconds < SOON
     for width in WIDTHS:
         for dark in (False, True):
             assert look(driver, width, dark=dark) <= 0, f"wider than {width} pixels"
