@@ -1,17 +1,17 @@
 """What the Gaussian process believed along each knob, as it changed over the run."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gptune.plots.style import shortened, thinned
 from gptune.records import Float, Integer, Scalar, Slice
 from gptune.report.drawing import SIDE, Scale, scale_of
 from gptune.report.panel import Shares, axis
 from gptune.report.run import Belief, Run
 from gptune.report.says import change_says, value_says
 
-MOST = 60  # moments of a knob that the slider can show
-KNOBS = 12  # knobs that have a slider
+MOST, FRAMES = 60, 180  # moments that a slider can show, and all of them together
+KNOBS, TRIED = 12, 30  # knobs that have a slider, and moves that were tried of each kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +37,21 @@ class Film:
 def films_of(run: Run) -> list[Film]:
     """Make the films of the knobs that the model was asked about."""
     families = dict.fromkeys(f for belief in run.beliefs for f in belief.proposal.slices)
-    return [_film(run, family) for family in list(families)[:KNOBS]]
+    chosen = list(families)[:KNOBS]
+    most = min(MOST, FRAMES // max(1, len(chosen)))
+    return [_film(run, family, most) for family in chosen]
 
 
-def _film(run: Run, family: str) -> Film:
+def _film(run: Run, family: str, most: int) -> Film:
     known = [belief for belief in run.beliefs if family in belief.proposal.slices]
-    shown = _even(known)
+    shown = thinned(known, most)
     slices = [belief.proposal.slices[family] for belief in shown]
     y = scale_of((v for one in slices for v in _edges(one)), log=False)
     knob = run.knobs.get(family)
     space = knob.space if knob is not None else None
     x = _scale(space)
     return Film(
-        family=family,
+        family=shortened(family),
         across=tuple((at, value_says(knob, _number(text))) for at, text in axis(x))
         if knob is not None
         else axis(x),
@@ -79,8 +81,8 @@ def _frame(run: Run, family: str, belief: Belief, axes: tuple[Scale, Scale]) -> 
         "low": [_height(y, mean - wide) for mean, wide in edges],
         "old": None if change is None else _place(x, change.old),
         "new": None if change is None else _place(x, change.new),
-        "kept": [_place(x, move) for move, made in tried if made.state != "undone"][-40:],
-        "undone": [_place(x, move) for move, made in tried if made.state == "undone"][-40:],
+        "kept": [_place(x, move) for move, made in tried if made.state != "undone"][-TRIED:],
+        "undone": [_place(x, move) for move, made in tried if made.state == "undone"][-TRIED:],
     }
 
 
@@ -110,10 +112,3 @@ def _scale(space: object) -> Scale:
 
 def _number(text: str) -> float:
     return float(text)
-
-
-def _even(known: Sequence[Belief]) -> list[Belief]:
-    """Choose moments evenly; the first and the last stay."""
-    if len(known) <= MOST:
-        return list(known)
-    return [known[index * (len(known) - 1) // (MOST - 1)] for index in range(MOST)]

@@ -39,7 +39,7 @@ class Scale:
         """Give the place of a value; those beyond the ends lie at them.
 
         Example:
-            >>> Scale(0.01, 100.0, log=True).share(1.0), Scale(0.0, 4.0).share(5.0)
+            >>> Scale(0.25, 4.0, log=True).share(1.0), Scale(0.0, 4.0).share(5.0)
             (0.5, 1.0)
         """
         if self.log:
@@ -83,7 +83,7 @@ def scale_of(values: Iterable[float], *, log: bool | None = None, cut: bool = Fa
 
 def _log_scale(low: float, high: float) -> Scale:
     low = max(low, high / WIDEST)
-    room = max(1.001, (high / low) ** MARGIN)
+    room = (high / low) ** MARGIN if high > 1.01 * low else 1.25
     return Scale(low / room, high * room, log=True)
 
 

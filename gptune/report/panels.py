@@ -1,8 +1,10 @@
 """The figures of a run: the metric above, every knob below, on one axis of steps."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from gptune.configs.knobs import Knob
+from gptune.plots.style import shortened
 from gptune.records import Categorical, Float, Integer, Scalar, show
 from gptune.report.drawing import (
     MOST,
@@ -19,25 +21,51 @@ from gptune.report.panel import Layer, Mark, Panel, Span, axis, spread
 from gptune.report.run import Move, Run, Sample, finite
 from gptune.report.says import move_says
 
-MARKS, LINES = 400, 160  # signs in a figure, and lines that cross all figures
+POINTS, SIGNS = 9000, 1200  # of all figures of a page
+MARKS, LINES = 400, 160  # signs in a figure, and lines that cross it
+FEWEST = 40  # points, or signs, of a figure among many
 DECADES = 30.0  # times the smallest, or the largest, value used that a knob's axis goes beyond it
 CHOICES = 8  # words on the axis of a choice
 
 
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """How much of a long run a figure shows: the more figures on a page, the less.
+
+    Attributes:
+        figures: How many figures the page has.
+    """
+
+    figures: int = 1
+
+    @property
+    def points(self) -> int:
+        """Of a line."""
+        return max(FEWEST, min(MOST, POINTS // self.figures))
+
+    @property
+    def signs(self) -> int:
+        """Of all kinds together."""
+        return max(FEWEST, min(MARKS, SIGNS // self.figures))
+
+    @property
+    def crossings(self) -> int:
+        """Lines that cross a figure where something was done."""
+        return min(LINES, self.signs)
+
+
 def steps_of(runs: Iterable[Run]) -> Scale:
-    """Make the axis of steps of one run, or of several."""
-    ends = [0.0, 1.0]
-    for run in runs:
-        ends += [float(run.summary.step), float(run.summary.total_steps or 0)]
-    return Scale(0.0, max(ends))
+    """Make the axis of steps of one run, or of several: as far as they have come."""
+    return Scale(0.0, max(1.0, *(float(run.summary.step) for run in runs)))
 
 
-def metric_panel(run: Run, x: Scale, twin: Run | None = None) -> Panel:
+def metric_panel(run: Run, x: Scale, detail: Detail, twin: Run | None = None) -> Panel:
     """Draw the metric as reported, and what was done when.
 
     Args:
         run: The run.
         x: The axis of steps.
+        detail: How much of a long run is drawn.
         twin: The same run without gptune, if there was one.
     """
     own = [sample for sample in run.samples if not sample.is_trial]
@@ -47,46 +75,46 @@ def metric_panel(run: Run, x: Scale, twin: Run | None = None) -> Panel:
     y = scale_of(values, cut=True)
     hidden = sum(not y.low <= value <= y.high for value in values)
     layers = [
-        *_crossings(run, x),
-        Layer("twin", line(thinned(others), x, y), name="its twin, untuned"),
-        Layer("metric", line(thinned(_metrics(own)), x, y), name=_name(run)),
-        Layer("trial", _dots(_metrics(tried), x, y), name="while rates were tried"),
+        *_crossings(run, x, detail),
+        Layer("twin", line(thinned(others, detail.points), x, y), name="its twin, untuned"),
+        Layer("metric", line(thinned(_metrics(own), detail.points), x, y), name=run.objective),
+        Layer("trial", _dots(_metrics(tried)[-MARKS:], x, y), name="while rates were tried"),
     ]
     better = "lower" if run.sign < 0 else "higher"
     notes = [f"{better} is better", f"{hidden} values lie beyond the edge" if hidden else ""]
     return Panel(
-        title=_name(run),
+        title=run.objective,
         note="; ".join(filter(None, notes)),
         across=axis(x),
         up=axis(y),
         layers=tuple(layer for layer in layers if layer.path),
-        marks=(*_not_finite(run, x), *_moves(run, x, y)),
+        marks=(*_not_finite(run, x, detail), *_moves(run, (x, y), detail)),
         spans=tuple(_spans(run, x)),
         height=240,
     )
 
 
-def knob_panel(run: Run, family: str, x: Scale) -> Panel:
+def knob_panel(run: Run, family: str, x: Scale, detail: Detail) -> Panel:
     """Draw what a knob was, what its schedule said, and where it was allowed to be."""
     knob, samples = run.knobs[family], _with(run, family)
     used = [(float(s.step), _used(knob, s)) for s in samples]
     planned = [(float(s.step), _planned(knob, s)) for s in samples]
     y = _knob_scale(knob, used, planned)
     layers = [
-        Layer("envelope", band(_envelope(knob, samples), x, y), name="allowed"),
-        *_crossings(run, x),
-        Layer("schedule", line(thinned(planned), x, y), name="your schedule"),
-        Layer("used", line(_held(used, planned), x, y), name="used"),
+        Layer("envelope", band(_envelope(knob, samples, detail), x, y), name="allowed"),
+        *_crossings(run, x, detail),
+        Layer("schedule", line(thinned(planned, detail.points), x, y), name="your schedule"),
+        Layer("used", line(_held(used, planned, detail), x, y), name="used"),
     ]
     own = [move for move in run.moves if any(c.family == family for c in move.changes)]
     return Panel(
-        title=family,
+        title=shortened(family),
         note=_range_says(knob),
         across=axis(x),
         up=spread(_labels(knob), CHOICES) if _choices(knob) else axis(y),
         label="step",
         layers=tuple(layer for layer in layers if layer.path),
-        marks=tuple(_knob_marks(own, knob, samples, (x, y))),
+        marks=tuple(_knob_marks(_some(own, detail), knob, samples, (x, y))),
         spans=tuple(_spans(run, x)),
         height=150,
     )
@@ -97,13 +125,14 @@ def overlay(runs: Sequence[Run]) -> Panel:
     x = steps_of(runs)
     curves = [_metrics(s for s in run.samples if not s.is_trial) for run in runs]
     y = scale_of((v for curve in curves for _, v in curve if v is not None), cut=True)
+    most = Detail(len(runs)).points
     layers = tuple(
-        Layer(f"run run{index % 8}", line(thinned(curve), x, y), name=run.name)
+        Layer(f"run run{index % 8}", line(thinned(curve, most), x, y), name=run.name)
         for index, (run, curve) in enumerate(zip(runs, curves, strict=True))
     )
     better = "lower" if runs[0].sign < 0 else "higher"
     return Panel(
-        title=_name(runs[0]),
+        title=runs[0].objective,
         note=f"{better} is better",
         across=axis(x),
         up=axis(y),
@@ -122,10 +151,6 @@ def used_values(run: Run, family: str) -> tuple[Scalar | None, Scalar | None]:
     return reading.scheduled, reading.effective
 
 
-def _name(run: Run) -> str:
-    return run.summary.objective or "metric"
-
-
 def _metrics(samples: Iterable[Sample]) -> list[Point]:
     return [(float(sample.step), sample.metric) for sample in samples]
 
@@ -141,13 +166,13 @@ def _dots(points: Iterable[Point], x: Scale, y: Scale) -> str:
     return "".join(dot((x.share(at), y.share(v))) for at, v in points if v is not None)
 
 
-def _crossings(run: Run, x: Scale) -> list[Layer]:
+def _crossings(run: Run, x: Scale, detail: Detail) -> list[Layer]:
     """Draw a line through every figure where something was changed."""
     kinds: dict[str, list[str]] = {}
-    for move in run.moves[-LINES:]:
+    for move in run.moves[-detail.crossings :]:
         at = line([(move.step, 0.0), (move.step, 1.0)], x, Scale(0.0, 1.0))
         kinds.setdefault(move.state, []).append(at)
-    for restored in run.restores[-LINES:]:
+    for restored in run.restores[-detail.crossings :]:
         at = line([(restored.envelope.step, v) for v in (0.0, 1.0)], x, Scale(0.0, 1.0))
         kinds.setdefault("restored", []).append(at)
     return [Layer(f"crossing {kind}", "".join(paths)) for kind, paths in kinds.items()]
@@ -162,15 +187,16 @@ def _spans(run: Run, x: Scale) -> list[Span]:
     return spans
 
 
-def _moves(run: Run, x: Scale, y: Scale) -> list[Mark]:
+def _moves(run: Run, axes: tuple[Scale, Scale], detail: Detail) -> list[Mark]:
     """Sign what was done on the curve of the metric."""
+    x, y = axes
     heights = {s.decision: s.metric for s in run.samples if s.metric is not None}
     marks = []
-    for move in _some(run.moves):
+    for move in _some(run.moves, detail):
         height = heights.get(move.decision)
         at = (x.share(move.step), 0.0 if height is None else y.share(height))
         marks.append(Mark(move.state, at, move_says(run, move), link(move)))
-    for restored in run.restores[-MARKS:]:
+    for restored in run.restores[-detail.signs :]:
         says = f"put back at step {restored.envelope.step}: the training state of an earlier step"
         marks.append(Mark("restored", (x.share(restored.envelope.step), 0.97), says, "ledger"))
     return marks
@@ -181,21 +207,21 @@ def link(move: Move) -> str:
     return f"move-{move.decision}-{sum(move.id.encode()) % 9973}"
 
 
-def _some(moves: Sequence[Move]) -> list[Move]:
+def _some(moves: Sequence[Move], detail: Detail) -> list[Move]:
     """Leave out the oldest of too many that came to nothing."""
     kept = [move for move in moves if move.state not in ("undone", "failed")]
     others = [move for move in moves if move.state in ("undone", "failed")]
-    chosen = [*kept[-MARKS:], *others[-max(1, MARKS - len(kept)) :]]
+    chosen = [*kept[-detail.signs :], *others[-max(1, detail.signs - len(kept)) :]]
     return sorted(chosen, key=lambda move: move.step)
 
 
-def _not_finite(run: Run, x: Scale) -> list[Mark]:
+def _not_finite(run: Run, x: Scale, detail: Detail) -> list[Mark]:
     """Sign, at the upper edge, where the metric was no number."""
     missing = [sample for sample in run.samples if sample.metric is None]
     says = "decision {}, step {}: the metric was no finite number"
     return [
-        Mark("nan", (x.share(s.step), 0.97), says.format(s.decision, s.step))
-        for s in missing[-MARKS:]
+        Mark("nan", (x.share(s.step), 0.88), says.format(s.decision, s.step))
+        for s in missing[-detail.signs :]
     ]
 
 
@@ -208,9 +234,9 @@ def _used(knob: Knob, sample: Sample) -> float | None:
     return finite(value)
 
 
-def _held(used: Sequence[Point], planned: Sequence[Point]) -> list[Point]:
+def _held(used: Sequence[Point], planned: Sequence[Point], detail: Detail) -> list[Point]:
     """Give the corners of a line: between two decisions a move holds, and the schedule runs on."""
-    every = -(-len(used) // MOST) or 1
+    every = -(-len(used) // detail.points) or 1
     kept = [*range(0, len(used), every)]
     corners: list[Point] = []
     for before, now in zip([None, *kept], kept, strict=False):
@@ -227,7 +253,9 @@ def _planned(knob: Knob, sample: Sample) -> float | None:
     return None if _choices(knob) else finite(sample.knobs[knob.family].scheduled)
 
 
-def _envelope(knob: Knob, samples: Sequence[Sample]) -> list[tuple[float, float, float]]:
+def _envelope(
+    knob: Knob, samples: Sequence[Sample], detail: Detail
+) -> list[tuple[float, float, float]]:
     """Give the lowest and the highest value that the recipe allows, over the steps."""
     if not isinstance(knob.space, Float | Integer):
         return []
@@ -239,7 +267,7 @@ def _envelope(knob: Knob, samples: Sequence[Sample]) -> list[tuple[float, float,
         planned = _planned(knob, sample) if knob.on_schedule else 1.0
         if planned is not None:
             rows.append((float(sample.step), low * planned, high * planned))
-    every = -(-len(rows) // 300) or 1
+    every = -(-len(rows) // min(300, detail.points)) or 1
     return [*rows[::every], *rows[-1:]]
 
 
@@ -270,7 +298,7 @@ def _knob_marks(
 ) -> list[Mark]:
     x, y = axes
     marks = []
-    for move in _some(moves):
+    for move in moves:
         after = next((s for s in samples if s.step > move.step), None)
         value = None if after is None else _used(knob, after)
         if value is not None:

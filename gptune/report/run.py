@@ -32,6 +32,7 @@ from gptune.events import (
     RolledBack,
     Suggested,
 )
+from gptune.plots.style import shortened
 from gptune.records import Change, Evidence, Reason
 from gptune.run_directory.changes import BY_HAND, Course, Ending, advance
 from gptune.run_directory.event_log import effective, read_run
@@ -156,6 +157,11 @@ class Run:
     deciding: float
 
     @property
+    def objective(self) -> str:
+        """How the metric is called."""
+        return shortened(self.summary.objective) or "the metric"
+
+    @property
     def sign(self) -> float:
         """What turns the metric into larger-is-better."""
         return -1.0 if self.summary.direction == "min" else 1.0
@@ -163,8 +169,12 @@ class Run:
     @property
     def last(self) -> float | None:
         """The objective as it was reported last, passing over what was no number."""
-        known = [sample.metric for sample in self.samples if sample.metric is not None]
-        return known[-1] if known else None
+        return self.metric_at(self.summary.step)
+
+    def metric_at(self, step: int) -> float | None:
+        """Give the objective as it was reported last up to a step, passing over no numbers."""
+        known = (s.metric for s in reversed(self.samples) if s.step <= step)
+        return next((metric for metric in known if metric is not None), None)
 
     def in_state(self, *states: str) -> list[Move]:
         """Give the moves that came to one of some ends."""
@@ -205,7 +215,7 @@ def tell(name: str, lines: Sequence[Line]) -> Run:
     knobs = {f: one for opened in openings for f, one in opened.knobs.items()}
     tryings = tuple(_tryings(known))
     return Run(
-        name=name,
+        name=shortened(name),
         opened=openings[-1],
         summary=summarize(lines),
         knobs={f: one for f, plain in knobs.items() if (one := _knob(f, plain)) is not None},

@@ -9,20 +9,22 @@ from typing import Any
 from gptune.configs import Recipe
 from gptune.configs.text import write
 from gptune.errors import UsageError
+from gptune.plots.style import shortened
 from gptune.records import show
 from gptune.report.beliefs import films_of
 from gptune.report.cards import cards_of
 from gptune.report.ledger import counts_of, incidents_of, time_of
 from gptune.report.page import render
 from gptune.report.panel import Mark, Panel
-from gptune.report.panels import knob_panel, metric_panel, overlay, steps_of, used_values
+from gptune.report.panels import Detail, knob_panel, metric_panel, overlay, steps_of, used_values
 from gptune.report.run import Run, read
-from gptune.report.says import STATES, counterfactual, headlines, tried
-from gptune.run_directory.names import TWIN
+from gptune.report.says import STATES, counterfactual, headlines, tried, value_says
+from gptune.run_directory.names import EVENTS, TWIN
 from gptune.run_directory.summary import seconds
 
 SIGNS = {**STATES, "restored": "training state put back", "nan": "metric not finite"}
-KNOBS = 24  # that are drawn
+KNOBS, RUNS = 24, 20  # that are drawn
+LONGEST = 20_000  # letters of a recipe
 
 
 def run_report(directory: Path, twin: Path | None = None) -> str:
@@ -41,11 +43,11 @@ def run_report(directory: Path, twin: Path | None = None) -> str:
         UsageError: If the twin is none.
     """
     run = read(directory)
-    if twin is None and (directory / TWIN).is_dir():
+    if twin is None and (directory / TWIN / EVENTS).is_file():
         twin = directory / TWIN
     beside = None if twin is None else read(twin)
     if beside is not None:
-        _check_twin(run, beside)
+        _check_twin(run, beside, str(twin))
     return render("run.html", **_content(run, beside))
 
 
@@ -61,6 +63,8 @@ def comparison(directories: Sequence[Path]) -> str:
         UsageError: If their objectives differ.
     """
     runs = [read(directory) for directory in directories]
+    if len(runs) > RUNS:
+        raise UsageError(f"RUN: at most {RUNS} runs fit side by side, got {len(runs)}; name fewer")
     first = runs[0].summary
     for run in runs[1:]:
         mine = (run.summary.objective, run.summary.direction)
@@ -74,9 +78,9 @@ def comparison(directories: Sequence[Path]) -> str:
         runs=[_row(run) for run in runs],
         names=[run.name for run in runs],
         overlay=overlay(runs),
-        figures_of=[(run.name, headlines(run), _panels(run, None, ())) for run in runs],
+        figures_of=[(run.name, headlines(run), _panels(run, None, (), len(runs))) for run in runs],
         settings=_settings(runs),
-        objective=first.objective or "the metric",
+        objective=runs[0].objective,
     )
 
 
@@ -105,11 +109,13 @@ def _content(run: Run, twin: Run | None) -> dict[str, Any]:
     }
 
 
-def _panels(run: Run, twin: Run | None, there: Collection[str]) -> list[Panel]:
-    """Draw a run; signs lead to what is there."""
+def _panels(run: Run, twin: Run | None, there: Collection[str], runs: int = 1) -> list[Panel]:
+    """Draw one of some runs of a page; signs lead to what is there."""
     x = steps_of([run] if twin is None else [run, twin])
-    families = [family for family in run.knobs if _is_seen(run, family)]
-    drawn = [metric_panel(run, x, twin), *(knob_panel(run, f, x) for f in families[:KNOBS])]
+    families = [f for f in run.knobs if _is_seen(run, f)][: max(1, KNOBS // runs)]
+    detail = Detail(runs * (1 + len(families)))
+    drawn = [metric_panel(run, x, detail, twin)]
+    drawn += [knob_panel(run, family, x, detail) for family in families]
     return [replace(one, marks=tuple(_linked(mark, there) for mark in one.marks)) for one in drawn]
 
 
@@ -135,7 +141,7 @@ def _subtitle(run: Run) -> str:
     total = f" of {summary.total_steps}" if summary.total_steps else ""
     parts = [
         f"mode {summary.mode}",
-        f"{summary.objective} ({summary.direction})",
+        f"{run.objective} ({summary.direction})",
         f"step {summary.step}{total}",
         "closed" if summary.closed else "not closed: it runs, or was stopped",
         when,
@@ -154,7 +160,11 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     ]
     for family in list(run.knobs)[:4]:
         _, used = used_values(run, family)
-        rows += [(f"{family} at the end", show(used))] if used is not None else []
+        rows += (
+            [(f"{shortened(family)} at the end", value_says(None, used))]
+            if used is not None
+            else []
+        )
     return [*rows, ("wall time", f"{seconds(summary.times):.4g} s")]
 
 
@@ -176,7 +186,7 @@ def _row(run: Run) -> dict[str, str]:
     }
 
 
-def _check_twin(run: Run, twin: Run) -> None:
+def _check_twin(run: Run, twin: Run, named: str) -> None:
     """Refuse a twin that is none.
 
     Raises:
@@ -185,11 +195,13 @@ def _check_twin(run: Run, twin: Run) -> None:
     mine = (run.summary.objective, run.summary.direction)
     other = (twin.summary.objective, twin.summary.direction)
     if mine != other:
-        raise UsageError(f"--twin: is about {other}, and the run about {mine}; give its own twin")
+        raise UsageError(
+            f"--twin: {named!r} is about {other}, and the run about {mine}; give its own twin"
+        )
     if any(move.state not in ("suggested", "failed") for move in twin.moves) or twin.restores:
         raise UsageError(
-            f"--twin: in {twin.name!r} something was changed; a twin is the same run in mode "
-            "observe or suggest"
+            f"--twin: in {named!r} something was changed; a twin is the same run in mode observe "
+            "or suggest"
         )
 
 
@@ -225,4 +237,5 @@ def _differing(given: Any, default: Any) -> Any:
 
 
 def _text(data: Any) -> str:
-    return write(data) if data else ""
+    text = write(data) if data else ""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}\n..."

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from gptune.configs.knobs import Knob
 from gptune.events import LookAhead
+from gptune.plots.style import shortened
 from gptune.records import Change, Reason, Scalar, show
 from gptune.report.run import Move, Run
 from gptune.run_directory.changes import BY_HAND
@@ -44,14 +45,14 @@ def value_says(knob: Knob | None, value: Scalar) -> str:
     """
     mode = knob.mutation.mode if knob is not None else "set"
     if isinstance(value, str | bool):
-        return show(value)
+        return shortened(show(value))
     return {"mult": f"x{show(value)}", "delta": f"{value:+.4g}"}.get(mode, show(value))
 
 
 def change_says(run: Run, changes: Iterable[Change]) -> str:
     """Write changes: what from, what to."""
     return ", ".join(
-        f"{c.family} {value_says(run.knobs.get(c.family), c.old)} \N{RIGHTWARDS ARROW} "
+        f"{shortened(c.family)} {value_says(run.knobs.get(c.family), c.old)} \N{RIGHTWARDS ARROW} "
         f"{value_says(run.knobs.get(c.family), c.new)}"
         for c in changes
     )
@@ -136,11 +137,12 @@ def counterfactual(run: Run, twin: Run | None) -> str:
     deviations = [m.evidence.deviation or math.nan for m in kept if m.evidence]
     wide = SURE * math.sqrt(sum(d * d for d in deviations))
     worth = _weighed(sum(gains), wide)[0] if math.isfinite(wide) else _size(sum(gains))
-    name = run.summary.objective or "the metric"
+    name = run.objective
     told = (
-        "Against its forecast, and over its own segment, the change that was kept"
+        "Against its forecast, and over its own segment, the change that was kept for its gain"
         if len(kept) == 1
-        else f"Against their forecasts, and over their own segments, the {len(kept)} changes kept"
+        else f"Against their forecasts, and over their own segments, the {len(kept)} changes that "
+        "were kept for their gains"
     )
     return what + (
         f"{told} came to this for {name}: {worth}. "
@@ -157,10 +159,10 @@ def _what_was_tried(run: Run) -> str:
     suggested = len(run.in_state("suggested"))
     if suggested:
         told.append(f"{_count(suggested, 'change')} suggested, which mode suggest does not apply.")
-    by_hand = sum(is_by_hand(move) for move in run.moves)
-    if by_hand:
-        told.append(f"{_count(by_hand, 'move')} by hand.")
-    return " ".join(told) or "gptune changed nothing."
+    for source, how in (("human", "by hand"), ("replay", "replayed from another run")):
+        count = sum(move.source == source for move in run.moves)
+        told += [f"{_count(count, 'move')} {how}."] if count else []
+    return " ".join(told) or "gptune changed no hyperparameter."
 
 
 def _tried(end: LookAhead) -> str:
@@ -187,29 +189,33 @@ def _put_back(run: Run) -> str:
 def _ended(run: Run) -> str:
     summary, last = run.summary, run.last
     if last is None:
-        return f"{summary.objective or 'The metric'} was never a finite number."
+        seen = "was never a finite number" if run.samples else "has not been reported yet"
+        return f"{run.objective} {seen}."
     verb = "ended at" if summary.closed else "stands at"
     best = summary.best
-    said = f"{summary.objective or 'The metric'} {verb} {show(last)}"
+    said = f"{run.objective} {verb} {show(last)}"
     if best is not None and best.metric != last:
         said += f"; its best was {show(best.metric)} at step {best.step}"
     return said + "."
 
 
 def _beside(run: Run, twin: Run) -> str:
-    mine, other = run.last, twin.last
+    """Compare two runs where both have come to."""
+    step = min(run.summary.step, twin.summary.step)
+    where = "ended" if run.summary.step == twin.summary.step else f"stood, at step {step},"
+    mine, other = run.metric_at(step), twin.metric_at(step)
     seeds = f"seed {run.summary.seed}"
     if run.summary.seed != twin.summary.seed:
         seeds = f"another seed, {twin.summary.seed} and not {run.summary.seed}"
     if mine is None or other is None:
-        return f"Beside its twin ({seeds}): one of the two never had a finite metric."
+        return f"Beside its twin ({seeds}): one of the two had no finite metric by step {step}."
     gain = run.sign * (mine - other)
-    name = run.summary.objective or "the metric"
     word = "better" if gain > 0 else "worse" if gain < 0 else "no different"
     by = f"{show(abs(gain))} {word}" if gain else word
     return (
-        f"Its twin without gptune ({seeds}) ended at {show(other)}: with gptune {name} is {by}. "
-        "That is one pair of runs, and says nothing of the spread between pairs."
+        f"Its twin without gptune ({seeds}) {where} at {show(other)}, this run at {show(mine)}: "
+        f"with gptune {run.objective} is {by}. That is one pair of runs, and says nothing of the "
+        "spread between pairs."
     )
 
 

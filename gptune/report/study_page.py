@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gptune.plots.axes import Axis, axis_of
-from gptune.plots.style import note_of, thinned
+from gptune.plots.style import note_of, shortened, thinned
 from gptune.plots.subject import Subject, is_complete
 from gptune.records import show
 from gptune.report.drawing import Point, Scale, dot, line, scale_of
@@ -24,7 +24,7 @@ REPORTS = 60  # of one trial, that its curve shows
 PARAMETERS = 16  # that have a figure, the most important or the first
 TICKS = 8  # words on the axis of a choice
 LONGEST = 120  # letters of an error
-NAMED = 40  # letters of a value
+NAMED, FEW = 40, 5  # letters of a value, names in a sentence
 STATES = ("complete", "pruned", "failed", "running", "waiting")
 
 Importance = Mapping[str, Mapping[str, float]]  # parameter -> first, total: Sobol indices
@@ -54,20 +54,20 @@ def study_report(
     names = _names(subject, importance or {})
     return render(
         "study.html",
-        name=record.name,
+        name=shortened(record.name),
         subtitle=_subtitle(record, ordered),
         headlines=_headlines(whole, best),
         facts=_facts(ordered, best),
-        best=[] if best is None else [(n, show(v)) for n, v in best.params.items()],
+        best=[] if best is None else [(_cut(n), _cut(show(v))) for n, v in best.params.items()],
         history=_history(subject, best, _so_far(whole)),
         slices=[_slice(subject, name, best, len(names)) for name in names],
-        importance=[(n, one["total"], one["first"]) for n, one in (importance or {}).items()],
+        importance=[(_cut(n), o["total"], o["first"]) for n, o in (importance or {}).items()],
         why_not=why_not,
         coordinates=_coordinates(subject, names, best),
         curves=_curves(subject, best),
         rows=[_row(subject, trial, is_best=trial is best) for trial in subject.trials],
         there=len(ordered),
-        columns=list(subject.space),
+        columns=[_cut(name) for name in subject.space],
         recipe=_recipe(record, subject),
     )
 
@@ -98,9 +98,8 @@ def _headlines(subject: Subject, best: TrialRecord | None) -> list[str]:
     complete = [trial for trial in subject.trials if is_complete(trial)]
     if best is None or best.value is None:
         return ["No trial is complete yet: there is nothing to choose from."]
-    said = [
-        f"The best of {len(complete)} complete trials is number {best.number}: {show(best.value)}."
-    ]
+    of = "one complete trial" if len(complete) == 1 else f"{len(complete)} complete trials"
+    said = [f"The best of {of} is number {best.number}: {show(best.value)}."]
     others = sorted((trial.value or 0.0 for trial in complete), key=lambda v: -subject.sign * v)
     if len(others) > 1:
         said.append(
@@ -109,8 +108,10 @@ def _headlines(subject: Subject, best: TrialRecord | None) -> list[str]:
         )
     edges = [name for name, value in best.params.items() if _is_at_edge(subject, name, value)]
     if edges:
+        named = ", ".join(map(shortened, edges[:FEW]))
+        more = f" and {len(edges) - FEW} more" if len(edges) > FEW else ""
         said.append(
-            f"It lies at an end of the range of {', '.join(edges)}: a wider range may hold better."
+            f"It lies at an end of the range of {named}{more}: a wider range may hold better."
         )
     said.append(
         "The best of many values looks better than it is where the objective is noisy: "
@@ -208,7 +209,7 @@ def _slice(subject: Subject, name: str, best: TrialRecord | None, count: int) ->
         kind = f"point complete{' top' if trial is best else ''}"
         layers.append(Layer(kind, dot((at, y.share(trial.value or 0.0))), key=trial.number))
     return Panel(
-        title=name,
+        title=_cut(name),
         note=note_of(len(drawn), len(complete)),
         across=_ticks(known),
         up=axis(y),
@@ -259,7 +260,7 @@ def _coordinates(
         lines.append({"layer": layer, "at": shares, "strength": strength})
     lacks = [any(name not in trial.params for trial in drawn) for name in names]
     axes = [
-        (one.name, n / last, (*([(0.0, "absent")] if gap else []), *_ticks(one)))
+        (_cut(one.name), n / last, (*([(0.0, "absent")] if gap else []), *_ticks(one)))
         for n, (one, gap) in enumerate(zip(known, lacks, strict=True))
     ]
     return {
@@ -330,7 +331,7 @@ def _cut(text: str, most: int = NAMED) -> str:
 
 def _recipe(record: StudyRecord, subject: Subject) -> list[tuple[str, str]]:
     rows = [("seed", str(record.seed)), ("direction", record.direction)]
-    return rows + [(name, _domain(domain)) for name, domain in subject.space.items()]
+    return rows + [(_cut(name), _domain(domain)) for name, domain in subject.space.items()]
 
 
 def _domain(domain: Any) -> str:

@@ -70,6 +70,7 @@ def test_the_commands_of_the_page_work(
     (console,) = [block.text for block in blocks_of(PAGE) if block.language == "console"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # another test's
     (tmp_path / "space.yaml").write_text("rate: {type: float, low: 1.0e-5, high: 0.1, log: true}")
     (tmp_path / "mine.py").write_text("def objective(params):\n    return params['rate'] ** 2\n")
     for line in console.splitlines():

@@ -2,18 +2,23 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
 from gptune import Tuner
 from gptune.errors import RunDirectoryError, UsageError
+from gptune.events import Applied, KnobReading, Observed, Proposed, RolledBack
+from gptune.records import Change, Reason, Slice
 from gptune.report import comparison, run_report
 from gptune.report import run_pages as room
+from gptune.report.run_pages import RUNS
+from gptune.report.says import counterfactual
 from gptune.run_directory.names import TWIN
 from tests.cli.runs import make_run
-from tests.logs import KernelRun, kernel_runs
-from tests.report.pages import check, kernel_run
+from tests.logs import KernelRun, kernel_runs, knob, opened
+from tests.report.pages import check, kernel_run, run_of
 from tests.training import Training, run_decisions
 
 
@@ -99,3 +104,31 @@ def test_a_run_that_still_goes_or_was_only_begun_has_a_page(tmp_path: Path) -> N
         assert "not closed" in check(run_report(tmp_path / "r")).text
         run_decisions(training, tuner, [1.0])
         assert "not closed" in check(run_report(tmp_path / "r")).text
+
+
+def test_a_page_of_a_long_run_with_many_knobs_and_long_names_fits() -> None:
+    families = [f"loss.{'long name ' * 50}{n}" for n in range(30)]
+    told: list[tuple[int, Any]] = [(0, opened(knobs={family: knob() for family in families}))]
+    curve = Slice(at=(0.0, 0.5, 1.0) * 11, mean=(0.1,) * 33, deviation=(0.2,) * 33)
+    for n in range(1, 3000):
+        family = families[n % 30]
+        readings = {f: KnobReading(1.0 + n % 7, 0.5, 1.0) for f in families}
+        change = (Change(family, 1.0, 2.0),)
+        told += [(n, Observed(metric=1.0 / n, knobs=readings))]
+        told += [(n, Proposed(changes=change, source="gp", slices=dict.fromkeys(families, curve)))]
+        told += [(n, Applied(id=f"{n}:{family}", changes=change, read_back={}))]
+        told += [(n, RolledBack(id=f"{n}:{family}", changes=change, reasons=(Reason.NO_GAIN,)))]
+    run = run_of(*told)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "read", lambda _: run)
+        check(run_report(Path("there")))
+        check(comparison([Path("there")] * RUNS))
+        with pytest.raises(UsageError, match="name fewer"):
+            comparison([Path("there")] * (RUNS + 1))
+
+
+def test_a_twin_that_has_come_less_far_is_compared_where_both_were() -> None:
+    run = run_of((0, opened()), *((n, Observed(metric=1.0 / n)) for n in range(1, 11)))
+    twin = run_of((0, opened()), *((n, Observed(metric=2.0 / n)) for n in range(1, 6)))
+    said = counterfactual(run, twin)
+    assert "stood, at step 50, at 0.4, this run at 0.2" in said

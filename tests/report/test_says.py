@@ -116,12 +116,12 @@ def test_a_twin_is_what_the_run_is_compared_with(
     assert "one pair of runs" in said
     assert "seed 3" in said
     assert "another seed, 4" in counterfactual(run, watched(other, 4, direction=direction))
-    assert "never had a finite metric" in counterfactual(run, watched(math.nan))
+    assert "had no finite metric" in counterfactual(run, watched(math.nan))
 
 
 def test_what_was_done_is_counted_in_words() -> None:
     assert headlines(judged(0.1, 0.01))[0] == "1 change tried: 1 kept."
-    assert headlines(watched(1.0))[0] == "gptune changed nothing."
+    assert headlines(watched(1.0))[0] == "gptune changed no hyperparameter."
     suggested = run_of((0, opened()), (1, Suggested(id="1:x", changes=CHANGE)))
     assert headlines(suggested)[0] == "1 change suggested, which mode suggest does not apply."
     by_hand = run_of(

@@ -13,8 +13,8 @@ tip.hidden = true;
 tip.setAttribute("role", "tooltip");
 document.body.append(tip);
 document.addEventListener("pointerover", (event) => {
-  const thing = event.target.closest?.("[data-says], [data-key]");
-  const says = thing && (thing.dataset.says || (thing.tagName === "path" && trialSays(thing.dataset.key)));
+  const thing = event.target.closest?.("[data-says], [data-key], .sign");
+  const says = thing && (thing.dataset.says || thing.getAttribute("aria-label") || (thing.tagName === "path" && trialSays(thing.dataset.key)));
   tip.hidden = !says;
   if (says) tip.textContent = says;
 });
