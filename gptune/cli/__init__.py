@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from gptune.cli.terminal import printable
 from gptune.errors import GptuneError
+from gptune.printable import printable
 
 REFUSED, INTERRUPTED = 2, 130  # exit codes: refused or misused; stopped by Ctrl-C
 FAMILIES = {  # file -> its verbs; only the one that is wanted is loaded, for status has to be quick

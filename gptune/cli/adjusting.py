@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gptune.cli.terminal import printable
 from gptune.errors import UsageError
+from gptune.printable import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

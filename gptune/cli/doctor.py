@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from gptune.cli.place import run_of, runs, runs_root
-from gptune.cli.terminal import printable
 from gptune.errors import EventLogError
+from gptune.printable import printable
 from gptune.run_directory.control import frozen
 from gptune.run_directory.event_log import read_events
 from gptune.run_directory.file_system import Disk

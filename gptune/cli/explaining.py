@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from gptune.cli.chart import chart
 from gptune.cli.place import read_log, run_of, split_run
-from gptune.cli.terminal import printable
 from gptune.errors import UsageError
 from gptune.events import (
     Applied,
@@ -22,6 +21,7 @@ from gptune.events import (
     Proposed,
     Suggested,
 )
+from gptune.printable import printable
 from gptune.records import (
     Categorical,
     Change,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptune.cli.place import add_run, read_log, run_of, runs, runs_root
-from gptune.cli.terminal import printable
 from gptune.errors import EventLogError, RunDirectoryError, UsageError
+from gptune.printable import printable
 from gptune.run_directory.names import EVENTS, SUMMARY
 from gptune.run_directory.owner import owner_of
 from gptune.run_directory.summary_file import read_summary

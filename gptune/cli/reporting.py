@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptune.cli.place import run_of
-from gptune.cli.terminal import printable
 from gptune.errors import StudyError, UsageError
+from gptune.printable import printable
 from gptune.run_directory.names import EVENTS, REPORT
 
 if TYPE_CHECKING:

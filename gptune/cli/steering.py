@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptune.cli.place import run_of, split_run
-from gptune.cli.terminal import printable
 from gptune.errors import GptuneError, RunDirectoryError, UsageError
+from gptune.printable import printable
 from gptune.run_directory.names import EVENTS
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gptune.cli.terminal import printable
 from gptune.errors import StudyError, UsageError
+from gptune.printable import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

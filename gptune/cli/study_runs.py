@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gptune.cli.terminal import printable
 from gptune.errors import StudyError, UsageError
 from gptune.foreign import foreign_call
+from gptune.printable import printable
 from gptune.study.executors import Executor, Here, Processes
 from gptune.study.pruners import (
     NoPruner,

@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from gptune.cli.place import add_run, run_of
-from gptune.cli.terminal import printable
+from gptune.printable import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

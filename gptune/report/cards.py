@@ -6,18 +6,20 @@ from dataclasses import dataclass
 
 from gptune.records import show
 from gptune.report.drawing import Scale, dot, line, scale_of
+from gptune.report.moves import Move
 from gptune.report.panel import Layer
 from gptune.report.panels import link
-from gptune.report.run import Move, Run, Sample
+from gptune.report.run import Run, Sample
 from gptune.report.says import (
     SOURCES,
     STATES,
     change_says,
+    count_says,
     effect_of,
     reasons_say,
 )
 
-MOST = 150  # cards; of more, the newest, and the page says so
+MOST = 150  # cards; of more the page says so
 BEFORE, AFTER = 12, 6  # decisions around a change that its small figure shows
 LONGEST = 300  # letters of a message
 
@@ -52,14 +54,23 @@ class Card:
 
 
 def cards_of(run: Run) -> list[Card]:
-    """Make the cards of the newest changes, in their order."""
+    """Make the cards of the changes, in their order."""
     samples = [sample for sample in run.samples if not sample.is_trial]
     numbers = [sample.decision for sample in samples]
-    return [_card(run, move, samples, numbers) for move in run.moves[-MOST:]]
+    return [_card(run, move, samples, numbers) for move in _chosen(run.moves)]
+
+
+def _chosen(moves: Sequence[Move]) -> list[Move]:
+    """Choose from too many: what stayed or broke first, then the newest of the others."""
+    quiet = ("undone", "suggested")
+    loud = [n for n, move in enumerate(moves) if move.state not in quiet][-MOST:]
+    rest = [n for n, move in enumerate(moves) if move.state in quiet]
+    chosen = {*loud, *rest[-(MOST - len(loud)) :]} if len(loud) < MOST else set(loud)
+    return [moves[n] for n in sorted(chosen)]
 
 
 def _card(run: Run, move: Move, samples: Sequence[Sample], numbers: Sequence[int]) -> Card:
-    effect, sign = effect_of(move)
+    effect, sign = effect_of(run, move)
     layers, says = _figure(move, samples, numbers)
     return Card(
         id=link(move),
@@ -79,8 +90,8 @@ def _facts(move: Move) -> list[tuple[str, str]]:
     chance = "" if move.probability is None else f"{move.probability:.3f}"
     ended = ""
     if move.ended is not None and move.ended[1] > move.step:
-        steps = move.ended[1] - move.step
-        ended = f"{steps} steps, to decision {move.ended[0]} at step {move.ended[1]}"
+        steps = count_says(move.ended[1] - move.step, "step")
+        ended = f"{steps}, to decision {move.ended[0]} at step {move.ended[1]}"
     penalty = move.evidence.penalty if move.evidence else 0.0
     return [
         ("P(gain)", chance),
@@ -134,7 +145,7 @@ def _says(
             parts.append(f"after {show(last.metric)}")
         if last.forecast is not None:
             parts.append(f"forecast {show(last.forecast)}")
-    elif move.ended is not None:
+    elif move.state not in ("suggested", "failed"):
         later = [s.metric for s in samples if s.step > move.step and s.metric is not None]
         parts += [f"next {show(later[0])}"] if later else []
     return ", ".join(parts)

@@ -7,7 +7,9 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from gptune.printable import printable
 from gptune.report.drawing import SIDE
 from gptune.version import VERSION
 
@@ -50,11 +52,18 @@ def _environment() -> Environment:
         loader=PackageLoader("gptune.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters["percent"] = percent
     return made
+
+
+def _shown(value: object) -> object:
+    """Escape what a browser would obey or could not show in a text that some user wrote."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return printable(value) if is_text else value  # type: ignore[arg-type]
 
 
 def _asset(name: str) -> str:

@@ -82,8 +82,9 @@ class Panel:
 
     @property
     def legend(self) -> list[Layer]:
-        """Layers that have a name, each name once."""
-        return list({layer.name: layer for layer in self.layers if layer.name}.values())
+        """Layers that have a name, each look once."""
+        named = [layer for layer in self.layers if layer.name]
+        return list({(layer.kind, layer.name): layer for layer in named}.values())
 
 
 def axis(scale: Scale) -> Shares:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gptune.configs.knobs import Knob
-from gptune.plots.style import shortened
+from gptune.plots.style import note_of, shortened
+from gptune.plots.style import thinned as evenly
 from gptune.records import Categorical, Float, Integer, Scalar, show
 from gptune.report.drawing import (
     MOST,
@@ -17,11 +18,12 @@ from gptune.report.drawing import (
     scale_of,
     thinned,
 )
+from gptune.report.moves import Move
 from gptune.report.panel import Layer, Mark, Panel, Span, axis, spread
-from gptune.report.run import Move, Run, Sample, finite
-from gptune.report.says import move_says
+from gptune.report.run import Run, Sample, finite
+from gptune.report.says import STATES, move_says
 
-POINTS, SIGNS = 9000, 1200  # of all figures of a page
+POINTS, SIGNS = 9000, 1000  # of all figures of a page
 MARKS, LINES = 400, 160  # signs in a figure, and lines that cross it
 FEWEST = 40  # points, or signs, of a figure among many
 DECADES = 30.0  # times the smallest, or the largest, value used that a knob's axis goes beyond it
@@ -81,7 +83,12 @@ def metric_panel(run: Run, x: Scale, detail: Detail, twin: Run | None = None) ->
         Layer("trial", _dots(_metrics(tried)[-MARKS:], x, y), name="while rates were tried"),
     ]
     better = "lower" if run.sign < 0 else "higher"
-    notes = [f"{better} is better", f"{hidden} values lie beyond the edge" if hidden else ""]
+    done, signs = len(run.moves), len(_some(run.moves, detail))
+    notes = [
+        f"{better} is better",
+        f"{hidden} values lie beyond the edge" if hidden else "",
+        note_of(signs, done, "changes"),
+    ]
     return Panel(
         title=run.objective,
         note="; ".join(filter(None, notes)),
@@ -97,14 +104,16 @@ def metric_panel(run: Run, x: Scale, detail: Detail, twin: Run | None = None) ->
 def knob_panel(run: Run, family: str, x: Scale, detail: Detail) -> Panel:
     """Draw what a knob was, what its schedule said, and where it was allowed to be."""
     knob, samples = run.knobs[family], _with(run, family)
-    used = [(float(s.step), _used(knob, s)) for s in samples]
     planned = [(float(s.step), _planned(knob, s)) for s in samples]
+    used = _held([(float(s.step), _used(knob, s)) for s in samples], planned, detail)
     y = _knob_scale(knob, used, planned)
     layers = [
         Layer("envelope", band(_envelope(knob, samples, detail), x, y), name="allowed"),
         *_crossings(run, x, detail),
-        Layer("schedule", line(thinned(planned, detail.points), x, y), name="your schedule"),
-        Layer("used", line(_held(used, planned, detail), x, y), name="used"),
+        Layer(
+            "schedule", line(_on(y, thinned(planned, detail.points)), x, y), name="your schedule"
+        ),
+        Layer("used", line(_on(y, used), x, y), name="used"),
     ]
     own = [move for move in run.moves if any(c.family == family for c in move.changes)]
     return Panel(
@@ -127,7 +136,11 @@ def overlay(runs: Sequence[Run]) -> Panel:
     y = scale_of((v for curve in curves for _, v in curve if v is not None), cut=True)
     most = Detail(len(runs)).points
     layers = tuple(
-        Layer(f"run run{index % 8}", line(thinned(curve, most), x, y), name=run.name)
+        Layer(
+            f"run run{index % 8}{' again' if index >= 8 else ''}",
+            line(thinned(curve, most), x, y),
+            name=run.name,
+        )
         for index, (run, curve) in enumerate(zip(runs, curves, strict=True))
     )
     better = "lower" if runs[0].sign < 0 else "higher"
@@ -140,15 +153,6 @@ def overlay(runs: Sequence[Run]) -> Panel:
         layers=layers,
         height=300,
     )
-
-
-def used_values(run: Run, family: str) -> tuple[Scalar | None, Scalar | None]:
-    """Give what a knob's schedule said last, and what was used last."""
-    samples = _with(run, family)
-    if not samples:
-        return None, None
-    reading = samples[-1].knobs[family]
-    return reading.scheduled, reading.effective
 
 
 def _metrics(samples: Iterable[Sample]) -> list[Point]:
@@ -169,10 +173,10 @@ def _dots(points: Iterable[Point], x: Scale, y: Scale) -> str:
 def _crossings(run: Run, x: Scale, detail: Detail) -> list[Layer]:
     """Draw a line through every figure where something was changed."""
     kinds: dict[str, list[str]] = {}
-    for move in run.moves[-detail.crossings :]:
+    for move in evenly(run.moves, detail.crossings):
         at = line([(move.step, 0.0), (move.step, 1.0)], x, Scale(0.0, 1.0))
         kinds.setdefault(move.state, []).append(at)
-    for restored in run.restores[-detail.crossings :]:
+    for restored in evenly(run.restores, detail.crossings):
         at = line([(restored.envelope.step, v) for v in (0.0, 1.0)], x, Scale(0.0, 1.0))
         kinds.setdefault("restored", []).append(at)
     return [Layer(f"crossing {kind}", "".join(paths)) for kind, paths in kinds.items()]
@@ -196,7 +200,7 @@ def _moves(run: Run, axes: tuple[Scale, Scale], detail: Detail) -> list[Mark]:
         height = heights.get(move.decision)
         at = (x.share(move.step), 0.0 if height is None else y.share(height))
         marks.append(Mark(move.state, at, move_says(run, move), link(move)))
-    for restored in run.restores[-detail.signs :]:
+    for restored in evenly(run.restores, detail.signs):
         says = f"put back at step {restored.envelope.step}: the training state of an earlier step"
         marks.append(Mark("restored", (x.share(restored.envelope.step), 0.97), says, "ledger"))
     return marks
@@ -208,11 +212,12 @@ def link(move: Move) -> str:
 
 
 def _some(moves: Sequence[Move], detail: Detail) -> list[Move]:
-    """Leave out the oldest of too many that came to nothing."""
-    kept = [move for move in moves if move.state not in ("undone", "failed")]
-    others = [move for move in moves if move.state in ("undone", "failed")]
-    chosen = [*kept[-detail.signs :], *others[-max(1, detail.signs - len(kept)) :]]
-    return sorted(chosen, key=lambda move: move.step)
+    """Leave out some of too many, evenly; first of those that came to nothing."""
+    others = ("undone", "failed", "suggested")
+    loud = evenly([n for n, move in enumerate(moves) if move.state not in others], detail.signs)
+    quiet = [n for n, move in enumerate(moves) if move.state in others]
+    chosen = sorted([*loud, *evenly(quiet, max(2, detail.signs - len(loud)))])
+    return [moves[n] for n in chosen]
 
 
 def _not_finite(run: Run, x: Scale, detail: Detail) -> list[Mark]:
@@ -221,7 +226,7 @@ def _not_finite(run: Run, x: Scale, detail: Detail) -> list[Mark]:
     says = "decision {}, step {}: the metric was no finite number"
     return [
         Mark("nan", (x.share(s.step), 0.88), says.format(s.decision, s.step))
-        for s in missing[-detail.signs :]
+        for s in evenly(missing, detail.signs)
     ]
 
 
@@ -234,6 +239,11 @@ def _used(knob: Knob, sample: Sample) -> float | None:
     return finite(value)
 
 
+def _on(y: Scale, points: Iterable[Point]) -> list[Point]:
+    """Leave out what lies beyond an axis, as the end of a cosine does, which is zero."""
+    return [(at, v if v is not None and y.low <= v <= y.high else None) for at, v in points]
+
+
 def _held(used: Sequence[Point], planned: Sequence[Point], detail: Detail) -> list[Point]:
     """Give the corners of a line: between two decisions a move holds, and the schedule runs on."""
     every = -(-len(used) // detail.points) or 1
@@ -243,8 +253,8 @@ def _held(used: Sequence[Point], planned: Sequence[Point], detail: Detail) -> li
         here, value = used[now]
         if before is not None and value is not None:
             plan, ended = planned[before][1], planned[now][1]
-            share = plan / ended if plan and ended else 1.0
-            corners.append((used[before][0], value * share))
+            share = plan / ended if plan and ended else None if plan else 1.0
+            corners += [(used[before][0], value * share)] if share is not None else []
         corners.append((here, value))
     return corners
 
@@ -285,7 +295,7 @@ def _knob_scale(knob: Knob, used: Sequence[Point], planned: Sequence[Point]) -> 
 
 
 def _near(drawn: Sequence[float], used: Sequence[float]) -> list[float]:
-    """Leave out what lies decades away, as the end of a cosine does, which is zero."""
+    """Leave out what lies decades away."""
     ordered = sorted(value for value in used if value > 0)
     if not ordered:
         return list(drawn)
@@ -303,7 +313,7 @@ def _knob_marks(
         value = None if after is None else _used(knob, after)
         if value is not None:
             at: Place = (x.share(move.step), y.share(value))
-            marks.append(Mark(move.state, at, "", link(move)))
+            marks.append(Mark(move.state, at, f"#{move.decision} {STATES[move.state]}", link(move)))
     return marks
 
 

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from gptune.events import (
     Command,
     Event,
     Failed,
+    Intent,
     KnobReading,
     Line,
     LookAhead,
@@ -31,14 +32,19 @@ from gptune.events import (
     RollbackFailed,
     RolledBack,
     Suggested,
+    Unpaused,
 )
 from gptune.plots.style import shortened
-from gptune.records import Change, Evidence, Reason
-from gptune.run_directory.changes import BY_HAND, Course, Ending, advance
+from gptune.report.moves import Move, moves_of
+from gptune.run_directory.changes import PUT_BACK
 from gptune.run_directory.event_log import effective, read_run
 from gptune.run_directory.names import EVENTS
 from gptune.run_directory.summary import Summary, summarize
 
+WRITTEN = (  # what a decision writes of itself
+    *(Proposed, Suggested, Applied, Failed, Accepted, RolledBack, RollbackFailed, Abandoned),
+    *(Intent, Blocked, Paused, Unpaused, Restored),
+)
 LEDGER = Blocked | Failed | RollbackFailed | Restored | Abandoned | Paused
 
 
@@ -63,41 +69,6 @@ class Sample:
     deviation: float | None
     knobs: dict[str, KnobReading]
     is_trial: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """One thing that was done to knobs, or would have been.
-
-    Attributes:
-        id: The mutation's.
-        decision: The decision at which it was made.
-        step: Optimizer steps counted then [steps].
-        phase: The phase then.
-        changes: What was moved.
-        source: Where the proposal came from.
-        state: open | kept | undone | left | suggested | hand | failed.
-        ended: The decision, and the step, at which it was judged or ended.
-        probability: Of a gain, where it was judged against a forecast.
-        evidence: What its segment showed.
-        reasons: Why it ended as it did.
-        is_judged: Whether the gate judged it.
-        message: What failed.
-    """
-
-    id: str
-    decision: int
-    step: int
-    phase: str
-    changes: tuple[Change, ...]
-    source: str
-    state: str
-    ended: tuple[int, int] | None = None
-    probability: float | None = None
-    evidence: Evidence | None = None
-    reasons: tuple[Reason, ...] = ()
-    is_judged: bool = False
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +191,7 @@ def tell(name: str, lines: Sequence[Line]) -> Run:
         summary=summarize(lines),
         knobs={f: one for f, plain in knobs.items() if (one := _knob(f, plain)) is not None},
         samples=tuple(_samples(known, tryings)),
-        moves=tuple(_moves(known)),
+        moves=tuple(moves_of(known)),
         beliefs=tuple(
             Belief(line.envelope.decision, line.envelope.step, line.event)
             for line in known
@@ -262,81 +233,6 @@ def _samples(lines: Iterable[Line], tryings: Sequence[Trying]) -> Iterable[Sampl
             )
 
 
-@dataclass(slots=True)
-class _Pen:
-    """What is remembered while moves are read."""
-
-    course: Course = field(default_factory=Course)
-    made: dict[str, Move] = field(default_factory=dict)
-    evidence: Evidence | None = None
-    changes: tuple[Change, ...] = ()
-
-
-def _moves(lines: Iterable[Line]) -> list[Move]:
-    pen = _Pen()
-    for line in lines:
-        event = line.event
-        pen.course, _, ending = advance(pen.course, line)
-        match event:
-            case Observed():
-                pen.evidence = event.evidence
-            case Proposed():
-                pen.changes = event.changes
-            case Suggested() | Applied() | Failed():
-                _make(pen, line, event)
-            case Accepted() | RolledBack() | Abandoned() | RollbackFailed() if ending is None:
-                _end_by_hand(pen, line, event)
-        if ending is not None:
-            _end(pen, line, ending)
-    return list(pen.made.values())
-
-
-def _make(pen: _Pen, line: Line, event: Suggested | Applied | Failed) -> None:
-    source, at = pen.course.source, line.envelope
-    by_hand = source in BY_HAND
-    states = {Suggested: "suggested", Failed: "failed"}
-    move = Move(
-        id=event.id,
-        decision=at.decision,
-        step=at.step,
-        phase=at.phase,
-        changes=pen.changes if isinstance(event, Failed) else event.changes,
-        source=source,
-        state=states.get(type(event), "hand" if by_hand else "open"),
-        reasons=event.reasons if isinstance(event, Failed) else (),
-        message=event.message if isinstance(event, Failed) else "",
-    )
-    pen.made[event.id] = move
-
-
-def _end(pen: _Pen, line: Line, ending: Ending) -> None:
-    states = {"accepted": "kept", "rejected": "undone", "abandoned": "left"}
-    move, at = pen.made.get(ending.trial.id), line.envelope
-    if move is None:  # it was opened before the log began
-        return
-    pen.made[move.id] = replace(
-        move,
-        state=states[ending.verdict],
-        ended=(at.decision, at.step),
-        probability=ending.probability,
-        evidence=pen.evidence if ending.judged else None,
-        reasons=ending.reasons,
-        is_judged=ending.judged,
-    )
-
-
-def _end_by_hand(
-    pen: _Pen, line: Line, event: Accepted | RolledBack | Abandoned | RollbackFailed
-) -> None:
-    """What was made by hand opens no trial, and yet may be taken back."""
-    move, at = pen.made.get(event.id), line.envelope
-    if move is None or isinstance(event, Accepted):
-        return
-    state = "left" if isinstance(event, Abandoned) else "undone"
-    reasons = () if isinstance(event, RollbackFailed) else event.reasons
-    pen.made[move.id] = replace(move, state=state, ended=(at.decision, at.step), reasons=reasons)
-
-
 def _tryings(lines: Iterable[Line]) -> Iterable[Trying]:
     begun: Line | None = None
     newest: Line | None = None
@@ -372,18 +268,24 @@ def _is_incident(event: Event) -> bool:
 
 
 def _deciding(lines: Iterable[Line]) -> Iterable[float]:
-    """Give the time of each decision, from its report to its last line at the same step."""
-    first: Line | None = None
-    last = first
+    """Give the time of each decision, from its report to the last line that it wrote."""
+    first = last = 0.0
+    is_at_work = False
     for line in lines:
         if isinstance(line.event, Observed):
-            if first is not None and last is not None:
-                yield max(0.0, _time(last) - _time(first))
-            first = last = line
-        elif first is not None and line.envelope.step == first.envelope.step:
-            last = line
-    if first is not None and last is not None:
-        yield max(0.0, _time(last) - _time(first))
+            yield max(0.0, last - first)
+            first = last = _time(line)
+            is_at_work = True
+        elif is_at_work and isinstance(line.event, WRITTEN) and not _is_called(line.event):
+            last = _time(line)
+        else:
+            is_at_work = False
+    yield max(0.0, last - first)
+
+
+def _is_called(event: Event) -> bool:
+    """Say whether it was written because the run was closed, or somebody wanted it."""
+    return bool(PUT_BACK.intersection(getattr(event, "reasons", ())))
 
 
 def _time(line: Line) -> float:

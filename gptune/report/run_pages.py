@@ -16,14 +16,14 @@ from gptune.report.cards import cards_of
 from gptune.report.ledger import counts_of, incidents_of, time_of
 from gptune.report.page import render
 from gptune.report.panel import Mark, Panel
-from gptune.report.panels import Detail, knob_panel, metric_panel, overlay, steps_of, used_values
+from gptune.report.panels import Detail, knob_panel, metric_panel, overlay, steps_of
 from gptune.report.run import Run, read
 from gptune.report.says import STATES, counterfactual, headlines, tried, value_says
 from gptune.run_directory.names import EVENTS, TWIN
 from gptune.run_directory.summary import seconds
 
 SIGNS = {**STATES, "restored": "training state put back", "nan": "metric not finite"}
-KNOBS, RUNS = 24, 20  # that are drawn
+KNOBS, RUNS = 24, 16  # that are drawn
 LONGEST = 20_000  # letters of a recipe
 
 
@@ -62,7 +62,10 @@ def comparison(directories: Sequence[Path]) -> str:
         RunDirectoryError: If a log cannot be read.
         UsageError: If their objectives differ.
     """
-    runs = [read(directory) for directory in directories]
+    names = [directory.resolve().name for directory in directories]
+    runs = [
+        replace(read(directory), name=_told_apart(directory, names)) for directory in directories
+    ]
     if len(runs) > RUNS:
         raise UsageError(f"RUN: at most {RUNS} runs fit side by side, got {len(runs)}; name fewer")
     first = runs[0].summary
@@ -159,12 +162,9 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("put back by the guard", str(len(run.restores))),
     ]
     for family in list(run.knobs)[:4]:
-        _, used = used_values(run, family)
-        rows += (
-            [(f"{shortened(family)} at the end", value_says(None, used))]
-            if used is not None
-            else []
-        )
+        move = summary.point.get(family)
+        if move is not None:
+            rows.append((f"{shortened(family)} in force", value_says(run.knobs[family], move)))
     return [*rows, ("wall time", f"{seconds(summary.times):.4g} s")]
 
 
@@ -184,6 +184,12 @@ def _row(run: Run) -> dict[str, str]:
         "not finite": str(sum(sample.metric is None for sample in run.samples)),
         "seconds": f"{seconds(summary.times):.4g}",
     }
+
+
+def _told_apart(directory: Path, names: Sequence[str]) -> str:
+    """Name a run, with the directory that it lies in if another one has the same name."""
+    path = directory.resolve()
+    return path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
 
 
 def _check_twin(run: Run, twin: Run, named: str) -> None:

@@ -2,13 +2,16 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from gptune.configs.knobs import Knob
 from gptune.events import LookAhead
 from gptune.plots.style import shortened
+from gptune.printable import printable
 from gptune.records import Change, Reason, Scalar, show
-from gptune.report.run import Move, Run
+from gptune.report.moves import STANDING, Move
+from gptune.report.run import Run
 from gptune.run_directory.changes import BY_HAND
 from gptune.run_directory.words import MEANINGS
 
@@ -30,6 +33,8 @@ STATES = {
     "kept": "kept",
     "undone": "undone",
     "left": "left as it was",
+    "withdrawn": "taken back by hand",
+    "stuck": "could not be undone",
     "suggested": "suggested only",
     "hand": "by hand",
     "failed": "failed",
@@ -51,11 +56,12 @@ def value_says(knob: Knob | None, value: Scalar) -> str:
 
 def change_says(run: Run, changes: Iterable[Change]) -> str:
     """Write changes: what from, what to."""
-    return ", ".join(
+    said = ", ".join(
         f"{shortened(c.family)} {value_says(run.knobs.get(c.family), c.old)} \N{RIGHTWARDS ARROW} "
         f"{value_says(run.knobs.get(c.family), c.new)}"
         for c in changes
     )
+    return printable(said)
 
 
 def move_says(run: Run, move: Move) -> str:
@@ -66,27 +72,37 @@ def move_says(run: Run, move: Move) -> str:
     return ", ".join(said)
 
 
-def effect_of(move: Move) -> tuple[str, str]:
+def effect_of(run: Run, move: Move) -> tuple[str, str]:
     """Say what a change did to the metric, and whether that can be told: better | worse | none.
 
     The effect is the gain over the forecast, larger is better, with the interval in which it lies
-    in 95 of 100 cases if the forecast's errors are normal.
+    in 95 of 100 cases if the forecast's errors are normal. It is that of this one change: what was
+    kept because it looked good looks better than it is.
     """
     evidence = move.evidence
     if evidence is None or not math.isfinite(evidence.gain):
         return "", "none"
     gain, deviation = evidence.gain, evidence.deviation
-    if deviation is None or not math.isfinite(deviation):
-        return f"{_size(gain)}, how surely is not known", "none"
-    return _weighed(gain, SURE * deviation)
-
-
-def _weighed(gain: float, wide: float) -> tuple[str, str]:
-    """Write a gain and how wide its interval is to each side."""
+    if deviation is None or not math.isfinite(deviation) or not has_forecasts(run):
+        known = "how surely is not known"
+        why = known if has_forecasts(run) else "over the value before, which moves by itself"
+        return f"{_size(gain)}, {why}", "none"
+    wide = SURE * deviation
     text = f"{_size(gain)} \N{PLUS-MINUS SIGN} {show(float(wide))}"
     if abs(gain) <= wide:
         return f"no measurable effect ({text})", "none"
     return text, "better" if gain > 0 else "worse"
+
+
+def has_forecasts(run: Run) -> bool:
+    """Say whether changes were judged against what would have been without them."""
+    return acceptance_of(run).get("reference") != "last"
+
+
+def acceptance_of(run: Run) -> dict[str, Any]:
+    """Give the recipe's rules of acceptance."""
+    rules: dict[str, Any] = run.opened.recipe.get("acceptance", {})
+    return rules
 
 
 def is_by_hand(move: Move) -> bool:
@@ -120,33 +136,47 @@ def headlines(run: Run) -> list[str]:
 
 
 def counterfactual(run: Run, twin: Run | None) -> str:
-    """Say what the run is compared with: never a gain without that."""
+    """Say what the run is compared with: never a gain without that.
+
+    Without a twin no gain is named. What the changes that were kept gained, added up, would be
+    one: but they were chosen because they looked good, so they look good where nothing is to be
+    gained, too. What can be estimated is how many of them chance alone would have kept.
+    """
     if twin is not None:
         return _beside(run, twin)
-    kept = [m for m in run.in_state("kept") if m.is_judged and m.evidence is not None]
-    moved = run.in_state("kept", "left", "hand", "open", "undone")
-    if not moved and not run.restores:
-        return "Nothing was changed: this run is what it would have been without gptune."
-    what = "No twin run: estimate. "
-    if not kept:
-        return what + (
-            "No change that stayed was judged against a forecast, so what the run would have come "
-            "to without gptune is not known. Train it once more in mode observe to know."
+    spent = sum(trying.last.steps for trying in run.tryings if trying.last is not None)
+    in_force = run.in_state(*STANDING, "withdrawn", "open", "undone", "stuck")
+    if not in_force and not run.restores:
+        if not spent:
+            return "Nothing was changed: this run is what it would have been without gptune."
+        cost = count_says(spent, "step")
+        return f"No hyperparameter was changed, but {cost} went into trying rates."
+    return " ".join(("No twin run: estimate.", *_chances(run), NO_TWIN))
+
+
+NO_TWIN = (
+    "What the run would have come to without gptune is not known; the same run in mode observe, "
+    "given as --twin, would tell."
+)
+
+
+def _chances(run: Run) -> Iterator[str]:
+    """Say how many changes chance alone would have kept."""
+    judged = [move for move in run.moves if move.is_judged and move.probability is not None]
+    kept = sum(move.state in ("kept", "withdrawn") for move in judged)
+    least = acceptance_of(run).get("probability")
+    if not kept or not isinstance(least, float):
+        return
+    if not has_forecasts(run):
+        yield (
+            f"{kept} of {len(judged)} changes were kept for a gain over the value before, and that "
+            "moves by itself."
         )
-    gains = [m.evidence.gain for m in kept if m.evidence]
-    deviations = [m.evidence.deviation or math.nan for m in kept if m.evidence]
-    wide = SURE * math.sqrt(sum(d * d for d in deviations))
-    worth = _weighed(sum(gains), wide)[0] if math.isfinite(wide) else _size(sum(gains))
-    name = run.objective
-    told = (
-        "Against its forecast, and over its own segment, the change that was kept for its gain"
-        if len(kept) == 1
-        else f"Against their forecasts, and over their own segments, the {len(kept)} changes that "
-        "were kept for their gains"
-    )
-    return what + (
-        f"{told} came to this for {name}: {worth}. "
-        "What is kept because it looked good looks better than it is."
+        return
+    yield (
+        f"Of {count_says(len(judged), 'change')} judged against a forecast {kept} did well enough "
+        f"to be kept; at P(gain) {show(least)} about {(1 - least) * len(judged):.2g} would be by "
+        "chance alone."
     )
 
 
@@ -154,20 +184,24 @@ def _what_was_tried(run: Run) -> str:
     own, told = tried(run), []
     if own:
         counts = Counter(move.state for move in own)
-        ends = ", ".join(f"{count} {STATES[state]}" for state, count in counts.items())
-        told.append(f"{_count(len(own), 'change')} tried: {ends}.")
+        ends = ", ".join(
+            f"{counts[state]} {said}" for state, said in STATES.items() if counts[state]
+        )
+        told.append(f"{count_says(len(own), 'change')} tried: {ends}.")
     suggested = len(run.in_state("suggested"))
     if suggested:
-        told.append(f"{_count(suggested, 'change')} suggested, which mode suggest does not apply.")
+        told.append(
+            f"{count_says(suggested, 'change')} suggested, which mode suggest does not apply."
+        )
     for source, how in (("human", "by hand"), ("replay", "replayed from another run")):
         count = sum(move.source == source for move in run.moves)
-        told += [f"{_count(count, 'move')} {how}."] if count else []
+        told += [f"{count_says(count, 'move')} {how}."] if count else []
     return " ".join(told) or "gptune changed no hyperparameter."
 
 
 def _tried(end: LookAhead) -> str:
     what = end.purpose.capitalize() or "A look ahead"
-    cost = f"{_count(end.steps, 'step')} thrown away"
+    cost = f"{count_says(end.steps, 'step')} thrown away"
     if end.stopped:
         return f"{what} was stopped, {cost}: {end.stopped}."
     chosen = f"x{end.chosen}" if _is_number(end.chosen) else end.chosen
@@ -219,7 +253,13 @@ def _beside(run: Run, twin: Run) -> str:
     )
 
 
-def _count(number: int, what: str) -> str:
+def count_says(number: int, what: str) -> str:
+    """Write how many of something there are.
+
+    Example:
+        >>> count_says(1, "step"), count_says(2, "step")
+        ('1 step', '2 steps')
+    """
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 

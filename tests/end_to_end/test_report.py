@@ -112,7 +112,7 @@ def test_a_trial_is_marked_in_every_figure_and_the_table_is_sorted_and_searched(
     driver.execute_script("arguments[0].click()", row)
     here = driver.find_elements(By.CSS_SELECTOR, ".here")
     assert len(here) >= 5  # the row, the history, three slices, coordinates, its curve
-    heads = driver.find_elements(By.CSS_SELECTOR, ".trials th")
+    heads = driver.find_elements(By.CSS_SELECTOR, ".trials th button")
     driver.execute_script("arguments[0].click()", heads[1])
     first = driver.find_element(By.CSS_SELECTOR, ".trials tbody tr")
     assert first.get_attribute("data-key") == row.get_attribute("data-key")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hypothesis import given
 
-from gptune.events import Applied, Event, Failed, Observed, Proposed
+from gptune.events import Accepted, Applied, Event, Failed, Observed, Proposed, RolledBack
 from gptune.records import Change, Reason
 from gptune.report.cards import MOST, cards_of
 from tests.logs import KernelRun, kernel_runs, opened
@@ -70,3 +70,23 @@ def test_what_was_undone_says_why() -> None:
     (card,) = cards_of(judged(-0.1, 0.01, UNDONE))
     assert (card.kind, card.sign) == ("undone", "worse")
     assert dict(card.facts)["why"] == "a gain was not probable enough"
+
+
+def test_what_was_done_by_hand_says_what_came_next() -> None:
+    told: list[tuple[int, Event]] = [(0, opened()), (1, Observed(metric=0.5))]
+    told += [(1, Proposed(changes=CHANGE, source="human"))]
+    told += [(1, Applied(id="1", changes=CHANGE, read_back={})), (2, Observed(metric=0.25))]
+    (card,) = cards_of(run_of(*told))
+    assert card.says == "before 0.5, next 0.25"
+
+
+def test_of_too_many_changes_what_was_kept_has_its_card() -> None:
+    told: list[tuple[int, Event]] = [(0, opened())]
+    for n in range(1, 3 * MOST):
+        end = Accepted if n == 5 else RolledBack
+        told += [(n, Observed(metric=1.0)), (n, Proposed(changes=CHANGE, source="gp"))]
+        told += [(n, Applied(id=str(n), changes=CHANGE, read_back={}))]
+        told += [(n, end(id=str(n), changes=CHANGE, reasons=()))]
+    cards = cards_of(run_of(*told))
+    assert len(cards) == MOST
+    assert [card.kind for card in cards].count("kept") == 1

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 
-from gptune.events import Command, LookAhead, Observed
+from gptune.events import Blocked, Command, LookAhead, Observed
 from gptune.report.ledger import MOST, counts_of, incidents_of, time_of
 from gptune.report.run import tell
 from tests.logs import Entries, KernelRun, kernel_runs, make_lines, moment, opened
@@ -46,7 +46,7 @@ def test_time_is_all_of_it_and_no_part_is_negative() -> None:
         (moment(1, 10), Observed(metric=1.0)),
     ]
     events += [(moment(2, 20), ended), (moment(3, 30), Observed(metric=1.0))]
-    events += [(moment(3, 30), opened()), (moment(4, 40), Observed(metric=1.0))]
+    events += [(moment(3, 30), Blocked(reasons=())), (moment(4, 40), Observed(metric=1.0))]
     run = tell("r", make_lines(events))
     shares = time_of(run)
     assert {share.kind: share.seconds for share in shares} == {

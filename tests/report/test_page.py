@@ -45,3 +45,10 @@ def test_what_a_user_wrote_is_shown_and_not_obeyed() -> None:
 
 def test_places_are_written_short() -> None:
     assert [percent(v) for v in (0.0, 1 / 3, 1.0)] == ["0%", "33.33%", "100%"]
+
+
+def test_what_a_browser_would_obey_or_could_not_show_is_escaped() -> None:
+    made = page(name="a\x00b\x1b[2J\u202ec\udcffd")
+    assert not set(made) & {"\x00", "\x1b", "\u202e", "\udcff"}
+    assert r"a\u0000b\u001b[2J\u202ec\udcffd" in check(made).text
+    made.encode()

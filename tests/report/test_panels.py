@@ -5,8 +5,17 @@ import re
 import pytest
 from hypothesis import given
 
-from gptune.events import Applied, Event, KnobReading, LookAhead, Observed, Proposed, Restored
-from gptune.records import Change
+from gptune.events import (
+    Applied,
+    Event,
+    KnobReading,
+    LookAhead,
+    Observed,
+    Proposed,
+    Restored,
+    RolledBack,
+)
+from gptune.records import Change, Reason
 from gptune.report.drawing import SIDE
 from gptune.report.panel import Panel
 from gptune.report.panels import (
@@ -17,7 +26,6 @@ from gptune.report.panels import (
     metric_panel,
     overlay,
     steps_of,
-    used_values,
 )
 from gptune.report.run import Run
 from tests.logs import FAMILIES, KernelRun, kernel_runs, knob, opened
@@ -98,8 +106,6 @@ def test_choices_have_their_names_on_the_axis() -> None:
     run = run_of((0, opened(knobs={"o": knob("set", "adam", space)})), *told)
     panel = knob_panel(run, "o", steps_of([run]), Detail())
     assert [text for _, text in panel.up] == ["adam", "sgd"]
-    assert used_values(run, "o") == (None, None)
-    assert used_values(run, "nothing") == (None, None)
 
 
 def test_what_a_look_ahead_tried_is_shaded_and_is_no_part_of_the_line() -> None:
@@ -152,3 +158,34 @@ def test_the_more_figures_the_less_each_shows_and_never_nothing() -> None:
     assert [one.points for one in shown] == sorted((one.points for one in shown), reverse=True)
     assert [one.signs for one in shown] == sorted((one.signs for one in shown), reverse=True)
     assert min(shown[-1].points, shown[-1].signs, shown[-1].crossings) > 0
+
+
+def test_a_schedule_that_ends_at_zero_is_drawn_to_its_end_without_a_drop() -> None:
+    run = rated((0.1, 2.0), (0.05, 2.0), (0.0, 2.0))
+    panel = knob_panel(run, "opt.lr", steps_of([run]), Detail())
+    corners = [tuple(map(int, c.split())) for c in re.findall(r"\d+ \d+", layer(panel, "used"))]
+    places = {x: {y for at, y in corners if at == x} for x, _ in corners}
+    assert all(len(heights) == 1 for heights in places.values())  # nothing jumps
+    assert max(places) < SIDE or len(corners) == 3
+
+
+def test_of_too_many_changes_the_figure_shows_some_of_all_times_and_says_so() -> None:
+    change = (Change("opt.lr", 1.0, 2.0),)
+    told: list[tuple[int, Event]] = [(0, opened(knobs={"opt.lr": RATE}))]
+    for n in range(1, 3 * MARKS):
+        told += [(n, Observed(metric=1.0)), (n, Proposed(changes=change, source="gp"))]
+        told += [(n, Applied(id=str(n), changes=change, read_back={}))]
+        told += [(n, RolledBack(id=str(n), changes=change, reasons=(Reason.NO_GAIN,)))]
+    run = run_of(*told)
+    panel = metric_panel(run, steps_of([run]), Detail())
+    places = [mark.at[0] for mark in panel.marks]
+    assert min(places) < 0.01
+    assert max(places) > 0.99
+    assert f"{MARKS} of {3 * MARKS - 1} changes are drawn" in panel.note
+    crossed = [int(x) for x in re.findall(r"M(\d+) ", layer(panel, "crossing undone"))]
+    assert min(crossed) < SIDE // 50
+
+
+def test_two_runs_of_one_name_are_both_in_the_legend() -> None:
+    run = rated((1.0, 1.0), (1.0, 1.0))
+    assert len(overlay([run, run, run]).legend) == 3

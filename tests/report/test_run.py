@@ -1,31 +1,26 @@
 """A run as its log tells it."""
 
 import math
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
 
 from gptune.errors import RunDirectoryError
 from gptune.events import (
-    Accepted,
     Applied,
+    Closed,
     Command,
-    Failed,
     KnobReading,
     LookAhead,
     Observed,
     Proposed,
     Restored,
     RolledBack,
-    Suggested,
 )
-from gptune.records import Change, Evidence, Reason
+from gptune.records import Change, Reason
 from gptune.report.run import read, tell
-from gptune.run_directory.exports import segments
-from tests.logs import FAMILIES, KernelRun, kernel_runs, knob, make_lines, moment, opened
-from tests.report.pages import kernel_run, real_run, run_of
+from tests.logs import FAMILIES, Entries, knob, make_lines, moment, opened
+from tests.report.pages import real_run, run_of
 
 CHANGE = (Change("loss.aux", 1.0, 2.0),)
 SEEN = Observed(metric=0.5, knobs={"loss.aux": KnobReading(1.0)})
@@ -37,39 +32,6 @@ def proposed(source: str = "gp") -> Proposed:
 
 def applied(ident: str = "1:loss.aux") -> Applied:
     return Applied(id=ident, changes=CHANGE, read_back={"loss.aux": 2.0})
-
-
-@given(kernel_runs())
-def test_every_change_of_a_log_is_told_once_and_ends_as_the_log_says(made: KernelRun) -> None:
-    run = kernel_run(made)
-    counts = Counter(str(line.event.__struct_config__.tag) for line in made.lines)
-    states = Counter(move.state for move in run.moves)
-    assert len(run.samples) == counts["observed"]
-    assert sum(states.values()) == counts["applied"] + counts["failed"]
-    assert states["kept"] == counts["accepted"]
-    assert states["undone"] == counts["rolled_back"] + counts["rollback_failed"]
-    assert states["left"] == counts["abandoned"]
-    judged = [(m.id, m.decision, m.ended) for m in run.moves if m.is_judged]
-    rows = list(segments(made.lines))
-    told = [(r["id"], r["decision_opened"], (r["decision"], r["step"])) for r in rows]
-    assert sorted(judged) == sorted(told)
-
-
-def test_what_was_changed_by_hand_is_not_judged_and_may_be_taken_back() -> None:
-    back = RolledBack(id="1:loss.aux", changes=CHANGE, reasons=(Reason.OPERATOR,))
-    told = [(0, opened()), (1, SEEN), (1, proposed("human")), (1, applied()), (2, SEEN)]
-    (move,) = run_of(*told).moves
-    assert (move.state, move.source, move.is_judged) == ("hand", "human", False)
-    (move,) = run_of(*told, (2, back)).moves
-    assert (move.state, move.ended) == ("undone", (2, 20))
-
-
-def test_a_suggestion_and_a_failure_are_told_as_such() -> None:
-    failed = Failed(id="2:x", reasons=(Reason.ACTUATOR_FAILED,), message="no hands")
-    suggested = Suggested(id="1:x", changes=CHANGE)
-    run = run_of((0, opened()), (1, proposed()), (1, suggested), (2, proposed()), (2, failed))
-    assert [(m.state, m.changes) for m in run.moves] == [("suggested", CHANGE), ("failed", CHANGE)]
-    assert run.moves[1].message == "no hands"
 
 
 def test_a_look_ahead_sets_its_samples_apart() -> None:
@@ -94,15 +56,6 @@ def test_incidents_are_what_safety_did_and_what_it_refused() -> None:
     )
     assert [line.event for line in run.incidents] == [spike, restored, refused]
     assert [line.event for line in run.restores] == [restored]
-
-
-def test_the_evidence_is_that_of_the_decision_that_judged() -> None:
-    evidence = Evidence(gain=0.1, deviation=0.01, probability=0.99)
-    seen = Observed(metric=0.4, evidence=evidence, knobs=SEEN.knobs)
-    kept = Accepted(id="1:loss.aux", changes=CHANGE, probability=0.99)
-    told = [(0, opened()), (1, SEEN), (1, proposed()), (1, applied()), (2, seen), (2, kept)]
-    (move,) = run_of(*told).moves
-    assert (move.state, move.evidence, move.probability) == ("kept", evidence, 0.99)
 
 
 def test_a_metric_that_is_no_number_is_none_and_the_last_that_was_stands() -> None:
@@ -144,3 +97,12 @@ def test_a_directory_without_a_log_or_with_an_empty_one_is_refused(tmp_path: Pat
 
 def test_families_of_the_log_have_knobs() -> None:
     assert set(run_of((0, opened())).knobs) == set(FAMILIES)
+
+
+def test_a_decision_ends_with_what_it_writes_itself_however_long_the_run_waits_then() -> None:
+    back = RolledBack(id="1:loss.aux", changes=CHANGE, reasons=(Reason.CLOSED,))
+    events: Entries = [(moment(), opened()), (moment(1, 10), SEEN), (moment(1, 10), proposed())]
+    events += [(moment(1, 10), applied()), (moment(1, 10), back)]
+    events += [(moment(1, 10), Closed(decisions=1))]
+    times = [{"time": at} for at in (0.0, 1.0, 2.0, 4.0, 100.0, 200.0)]
+    assert tell("r", make_lines(events, wall=times)).deciding == 3.0

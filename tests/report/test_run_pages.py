@@ -1,5 +1,6 @@
 """The page of a run, and that of several."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,16 @@ def test_a_twin_that_has_come_less_far_is_compared_where_both_were() -> None:
     twin = run_of((0, opened()), *((n, Observed(metric=2.0 / n)) for n in range(1, 6)))
     said = counterfactual(run, twin)
     assert "stood, at step 50, at 0.4, this run at 0.2" in said
+
+
+def test_runs_of_one_name_are_told_apart_and_any_name_can_be_shown(
+    tuned: Path, tmp_path: Path
+) -> None:
+    for folder in ("a", "b"):
+        shutil.copytree(tuned, tmp_path / folder / "run")
+    text = check(comparison([tmp_path / "a" / "run", tmp_path / "b" / "run"])).text
+    assert "a/run" in text
+    assert "b/run" in text
+    odd = tmp_path / os.fsdecode(b"odd\xff")
+    shutil.copytree(tuned, odd)
+    run_report(odd).encode()

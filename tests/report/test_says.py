@@ -42,12 +42,14 @@ UNDONE = RolledBack(id="1:loss.aux", changes=CHANGE, reasons=(Reason.NO_GAIN,), 
 
 
 def judged(
-    gain: float, deviation: float | None, ending: Event = KEPT, direction: str = "min"
+    gain: float, deviation: float | None, ending: Event = KEPT, reference: str = "forecast"
 ) -> Run:
     """Make a run in which one change was judged."""
+    start = opened()
+    recipe = {**start.recipe, "acceptance": {**start.recipe["acceptance"], "reference": reference}}
     evidence = Evidence(gain=gain, deviation=deviation, probability=0.99)
     told = [
-        (0, opened(direction=direction)),
+        (0, replace(start, recipe=recipe)),
         (1, Observed(metric=0.5)),
         (1, Proposed(changes=CHANGE, source="gp")),
         (1, Applied(id="1:loss.aux", changes=CHANGE, read_back={"loss.aux": 2.0})),
@@ -78,8 +80,9 @@ def watched(metric: float, seed: int = 3, **given: Any) -> Run:
 def test_an_effect_has_an_interval_and_noise_is_none(
     gain: float, deviation: float | None, text: str, sign: str
 ) -> None:
-    (move,) = judged(gain, deviation).moves
-    assert effect_of(move) == (text, sign)
+    run = judged(gain, deviation)
+    (move,) = run.moves
+    assert effect_of(run, move) == (text, sign)
 
 
 @given(kernel_runs())
@@ -88,19 +91,41 @@ def test_a_gain_is_never_claimed_without_naming_what_it_is_compared_with(made: K
     against = counterfactual(run, None)
     assert against.startswith(("No twin run: estimate", "Nothing was changed"))
     if against.startswith("Nothing"):
-        assert not run.in_state("kept", "left", "undone", "open")
+        assert not run.in_state("kept", "left", "undone", "open", "stuck")
     told = headlines(run)
     assert told
     assert all(sentence.endswith((".", ": ")) for sentence in told)
-    assert "better" not in " ".join(told)
+    assert "better" not in " ".join([*told, against])
 
 
-def test_without_a_twin_what_was_kept_is_an_estimate_and_what_was_not_judged_is_none() -> None:
-    assert "0.1 better" in counterfactual(judged(0.1, 0.01), None)
-    assert "no measurable effect" in counterfactual(judged(0.01, 0.01), None)
-    unjudged = replace(KEPT, reasons=(Reason.OPERATOR,))
-    assert "is not known" in counterfactual(judged(0.1, 0.01, UNDONE), None)
-    assert "is not known" in counterfactual(judged(0.1, 0.01, unjudged), None)
+def test_without_a_twin_no_gain_is_named_but_how_many_changes_chance_would_keep() -> None:
+    said = counterfactual(judged(0.1, 0.01), None)
+    assert "Of 1 change judged against a forecast 1 did well enough" in said
+    assert "at P(gain) 0.95 about 0.05 would be by chance alone" in said
+    for other in (UNDONE, replace(KEPT, probability=None, reasons=(Reason.OPERATOR,))):
+        said = counterfactual(judged(0.1, 0.01, other), None)
+        assert "by chance" not in said
+        assert "is not known" in said
+
+
+def test_a_gain_over_the_value_before_is_no_effect_of_a_change() -> None:
+    run = judged(0.1, None, reference="last")
+    (move,) = run.moves
+    assert effect_of(run, move) == (
+        "0.1 better, over the value before, which moves by itself",
+        "none",
+    )
+    assert "that moves by itself" in counterfactual(run, None)
+    assert "forecast" not in counterfactual(run, None)
+
+
+def test_steps_that_were_spent_on_trying_rates_are_no_nothing() -> None:
+    begun = LookAhead(arms={}, chosen="", steps=0, purpose="calibration")
+    ended = LookAhead(arms={}, chosen="", steps=7, purpose="calibration", stopped="it was stopped")
+    run = run_of((0, opened()), (0, begun), (1, ended))
+    assert counterfactual(run, None) == (
+        "No hyperparameter was changed, but 7 steps went into trying rates."
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,7 +204,15 @@ def test_every_move_can_be_said(made: KernelRun, data: st.DataObject) -> None:
     for move in run.moves:
         assert move_says(run, move)
         assert move.state in STATES
-        assert reasons_say(move) or move.state in ("open", "hand", "kept", "undone", "failed")
+        assert reasons_say(move) or move.state in (
+            "open",
+            "hand",
+            "kept",
+            "undone",
+            "failed",
+            "stuck",
+            "withdrawn",
+        )
 
 
 def test_what_the_gate_kept_it_kept_for_its_gain() -> None:

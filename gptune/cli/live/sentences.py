@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from gptune.cli.live.glyphs import BAD, DULL, GOOD, HAND, MEANINGS, PLAIN, TONES, TRIAL, Glyphs
 from gptune.cli.live.view import Happening, View
-from gptune.cli.terminal import printable
 from gptune.events import (
     Applied,
     Blocked,
@@ -24,6 +23,7 @@ from gptune.events import (
     Suggested,
     Unpaused,
 )
+from gptune.printable import printable
 from gptune.records import Change, Evidence, Reason, Scalar, show
 from gptune.run_directory.changes import Ending
 from gptune.run_directory.words import MEANINGS as WHY

@@ -66,7 +66,7 @@ all(".film").forEach((film) => {
 // Tables that can be sorted and searched.
 all(".trials table").forEach((table) => {
   const body = table.tBodies[0], number = (cell) => (cell.dataset.sort ?? cell.textContent);
-  all("th", table).forEach((head, column) => head.addEventListener("click", () => {
+  all("th", table).forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const down = head.getAttribute("aria-sort") === "ascending";
     all("th", table).forEach((one) => one.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");

@@ -1,8 +1,8 @@
-"""What a terminal is given: text to show, nothing to obey. What a run wrote may hold anything."""
+"""What may be shown: text, nothing to obey. What a run wrote may hold anything."""
 
 
 def printable(text: str) -> str:
-    r"""Escape, as JSON does, what a terminal would obey or could not show; lines stay lines.
+    r"""Escape, as JSON does, what a screen would obey or could not show; lines stay lines.
 
     Example:
         >>> print(printable("opt.lr\x1b[2J, \xfc"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import gptune
 from gptune.cli import main
-from gptune.cli.terminal import printable
+from gptune.printable import printable
 from gptune.run_directory import control
 from gptune.run_directory.file_system import Disk
 from tests.doubles import FakeKnob
