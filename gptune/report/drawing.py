@@ -55,7 +55,13 @@ class Scale:
         is_log = self.log and self.high / DECADE > self.low  # fewer have few round powers
         at, texts = (log_ticks if is_log else ticks)(self.low, self.high)
         values = [10.0**v for v in at] if is_log else at
-        return [(self.share(v), text) for v, text in zip(values, texts, strict=True)]
+        written = [_whole(v, text) for v, text in zip(values, texts, strict=True)]
+        return [(self.share(v), text) for v, text in zip(values, written, strict=True)]
+
+
+def _whole(value: float, text: str) -> str:
+    """Write a number of steps or trials as such: 20000, not 2e+04."""
+    return f"{value:.0f}" if 1000 <= value < 1e6 and value == round(value) else text
 
 
 def scale_of(values: Iterable[float], *, log: bool | None = None, cut: bool = False) -> Scale:

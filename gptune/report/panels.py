@@ -105,7 +105,7 @@ def knob_panel(run: Run, family: str, x: Scale, detail: Detail) -> Panel:
     """Draw what a knob was, what its schedule said, and where it was allowed to be."""
     knob, samples = run.knobs[family], _with(run, family)
     planned = [(float(s.step), _planned(knob, s)) for s in samples]
-    used = _held([(float(s.step), _used(knob, s)) for s in samples], planned, detail)
+    used = _held(knob, samples, detail)
     y = _knob_scale(knob, used, planned)
     layers = [
         Layer("envelope", band(_envelope(knob, samples, detail), x, y), name="allowed"),
@@ -244,19 +244,28 @@ def _on(y: Scale, points: Iterable[Point]) -> list[Point]:
     return [(at, v if v is not None and y.low <= v <= y.high else None) for at, v in points]
 
 
-def _held(used: Sequence[Point], planned: Sequence[Point], detail: Detail) -> list[Point]:
-    """Give the corners of a line: between two decisions a move holds, and the schedule runs on."""
-    every = -(-len(used) // detail.points) or 1
-    kept = [*range(0, len(used), every)]
+def _held(knob: Knob, samples: Sequence[Sample], detail: Detail) -> list[Point]:
+    """Give the corners of a line: a move holds from one decision to the next.
+
+    Where a knob moved, its new value is in force from the earlier decision on; what that was then
+    follows from the schedule, which has run on since.
+    """
+    every = -(-len(samples) // detail.points) or 1
     corners: list[Point] = []
-    for before, now in zip([None, *kept], kept, strict=False):
-        here, value = used[now]
-        if before is not None and value is not None:
-            plan, ended = planned[before][1], planned[now][1]
-            share = plan / ended if plan and ended else None if plan else 1.0
-            corners += [(used[before][0], value * share)] if share is not None else []
-        corners.append((here, value))
+    before: Sample | None = None
+    for sample in samples[::every]:
+        value = _used(knob, sample)
+        if before is not None and value is not None and _moved(knob, before, sample):
+            plans = _planned(knob, before), _planned(knob, sample)
+            share = plans[0] / plans[1] if plans[0] and plans[1] else 1.0
+            corners.append((float(before.step), value * share))
+        corners.append((float(sample.step), value))
+        before = sample
     return corners
+
+
+def _moved(knob: Knob, before: Sample, sample: Sample) -> bool:
+    return before.knobs[knob.family].move != sample.knobs[knob.family].move
 
 
 def _planned(knob: Knob, sample: Sample) -> float | None:

@@ -173,10 +173,11 @@ def _chances(run: Run) -> Iterator[str]:
             "moves by itself."
         )
         return
+    lucky = (1 - least) * len(judged)
+    chance = "could have kept as many" if lucky >= kept else f"would have kept about {lucky:.2g}"
     yield (
         f"Of {count_says(len(judged), 'change')} judged against a forecast {kept} did well enough "
-        f"to be kept; at P(gain) {show(least)} about {(1 - least) * len(judged):.2g} would be by "
-        "chance alone."
+        f"to be kept; at P(gain) {show(least)} chance alone {chance}."
     )
 
 

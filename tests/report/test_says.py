@@ -101,7 +101,14 @@ def test_a_gain_is_never_claimed_without_naming_what_it_is_compared_with(made: K
 def test_without_a_twin_no_gain_is_named_but_how_many_changes_chance_would_keep() -> None:
     said = counterfactual(judged(0.1, 0.01), None)
     assert "Of 1 change judged against a forecast 1 did well enough" in said
-    assert "at P(gain) 0.95 about 0.05 would be by chance alone" in said
+    assert "at P(gain) 0.95 chance alone would have kept about 0.05." in said
+    told: list[tuple[int, Any]] = [(0, opened())]
+    for n in range(1, 60, 2):
+        end = replace(KEPT if n == 1 else UNDONE, id=str(n))
+        told += [(n, Observed(metric=0.5)), (n, Proposed(changes=CHANGE, source="gp"))]
+        told += [(n, Applied(id=str(n), changes=CHANGE, read_back={}))]
+        told += [(n + 1, Observed(metric=0.5)), (n + 1, end)]
+    assert "chance alone could have kept as many" in counterfactual(run_of(*told), None)
     for other in (UNDONE, replace(KEPT, probability=None, reasons=(Reason.OPERATOR,))):
         said = counterfactual(judged(0.1, 0.01, other), None)
         assert "by chance" not in said
