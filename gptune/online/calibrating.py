@@ -111,7 +111,8 @@ class Calibrator:
         elif session.steps > EARLY * total:
             why = "the start of the run is over"
         elif session.state.wasted and self._budget() < LEAST:
-            why = f"it was stopped before, and has spent its budget: {session.state.wasted} steps"
+            spent = f"has spent its budget: {session.state.wasted} steps"
+            why = f"it was stopped before, as each checkpoint saved meanwhile does, and {spent}"
         return why
 
     def _is_held(self) -> bool:
