@@ -69,7 +69,11 @@ def now(view: View, where: Standing, glyphs: Glyphs) -> list[Text]:
 def hints(view: View, where: Standing, width: int, glyphs: Glyphs) -> Text:
     """Name commands that fit how the run stands, as many as there is room for."""
     run = f" {where.spelled}" if where.spelled else ""
-    words = _steering(view, run) if where.owner is not None else [f"gptune verify{run}"]
+    words = (
+        _steering(view, run)
+        if where.owner is not None
+        else [f"gptune report{run}", f"gptune verify{run}"]
+    )
     last = next((h for h in reversed(view.happenings) if h.decision), None)
     if last is not None:
         words.append(f"gptune explain{run} {last.decision}")

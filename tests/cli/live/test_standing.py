@@ -126,7 +126,7 @@ def test_hints_are_commands_that_fit_how_it_stands() -> None:
     assert names(after(SEEN, *trial())) == "gptune accept | gptune reject | gptune pause"
     assert names(after(SEEN, Paused(decisions=1))).startswith("gptune resume")
     assert "gptune explain 1" in names(after(SEEN, Paused(decisions=1)))
-    assert names(after(SEEN), DEAD) == "gptune verify"
+    assert names(after(SEEN), DEAD) == "gptune report | gptune verify"
     named = replace(ALIVE, spelled="'runs/a b'")
     guarded = after(SEEN, ModeChanged(old="active", new="guard"))
     assert names(guarded) == "gptune log --follow | gptune explain 1"
