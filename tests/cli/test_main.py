@@ -45,5 +45,5 @@ print(json.dumps(sorted(name for name in sys.modules if name.startswith("gptune.
     loaded = json.loads(run.stdout.splitlines()[-1])
     assert "gptune.cli.looking" in loaded
     if place != ["--dir=log"]:
-        wanted = [f"gptune.cli.{name}" for name in ("looking", "place", "terminal")]
+        wanted = [f"gptune.cli.{name}" for name in ("looking", "place")]
         assert loaded == wanted
