@@ -75,7 +75,7 @@ class _Pen:
 def _made(lines: Iterable[Line]) -> list[Move]:
     pen = _Pen()
     for line in lines:
-        event = line.event
+        event, at_report = line.event, pen.course.at_report
         pen.course, _, ending = advance(pen.course, line)
         match event:
             case Observed():
@@ -87,7 +87,7 @@ def _made(lines: Iterable[Line]) -> list[Move]:
             case Accepted() | RolledBack() | Abandoned() | RollbackFailed() if ending is None:
                 _end_by_hand(pen, line, event)
         if ending is not None:
-            _end(pen, line, ending)
+            _end(pen, line, ending, judged=ending.judged and at_report)
     return list(pen.made.values())
 
 
@@ -109,7 +109,8 @@ def _make(pen: _Pen, line: Line, event: Suggested | Applied | Failed) -> None:
     pen.made[event.id] = move
 
 
-def _end(pen: _Pen, line: Line, ending: Ending) -> None:
+def _end(pen: _Pen, line: Line, ending: Ending, *, judged: bool) -> None:
+    """Note how a move ended; the guard may end one between two reports, of which none tells."""
     states = {"accepted": "kept", "rejected": "undone", "abandoned": "left"}
     is_stuck = isinstance(line.event, RollbackFailed)
     move, at = pen.made.get(ending.trial.id), line.envelope
@@ -120,7 +121,7 @@ def _end(pen: _Pen, line: Line, ending: Ending) -> None:
         state="stuck" if is_stuck else states[ending.verdict],
         ended=(at.decision, at.step),
         probability=ending.probability,
-        evidence=pen.evidence if ending.judged else None,
+        evidence=pen.evidence if judged else None,
         reasons=ending.reasons,
         is_judged=ending.judged,
     )

@@ -13,9 +13,9 @@ from gptune.records import Change, Reason, Scalar, show
 from gptune.report.moves import STANDING, Move
 from gptune.report.run import Run
 from gptune.run_directory.changes import BY_HAND
+from gptune.run_directory.effects import effect_of as weigh
 from gptune.run_directory.words import MEANINGS
 
-SURE = 1.96  # deviations to each side: 95 of 100 cases, if errors are normal
 SOURCES = {
     "startup": "the first trials, which look around",
     "gp": "the Gaussian process",
@@ -79,19 +79,15 @@ def effect_of(run: Run, move: Move) -> tuple[str, str]:
     in 95 of 100 cases if the forecast's errors are normal. It is that of this one change: what was
     kept because it looked good looks better than it is.
     """
-    evidence = move.evidence
-    if evidence is None or not math.isfinite(evidence.gain):
+    found = weigh(move.evidence, acceptance_of(run).get("reference"))
+    if found is None:
         return "", "none"
-    gain, deviation = evidence.gain, evidence.deviation
-    if deviation is None or not math.isfinite(deviation) or not has_forecasts(run):
+    if found.wide is None:
         known = "how surely is not known"
         why = known if has_forecasts(run) else "over the value before, which moves by itself"
-        return f"{_size(gain)}, {why}", "none"
-    wide = SURE * deviation
-    text = f"{_size(gain)} \N{PLUS-MINUS SIGN} {show(float(wide))}"
-    if abs(gain) <= wide:
-        return f"no measurable effect ({text})", "none"
-    return text, "better" if gain > 0 else "worse"
+        return f"{_size(found.size)}, {why}", "none"
+    text = f"{_size(found.size)} \N{PLUS-MINUS SIGN} {show(float(found.wide))}"
+    return (f"no measurable effect ({text})" if found.sign == "none" else text), found.sign
 
 
 def has_forecasts(run: Run) -> bool:

@@ -94,3 +94,11 @@ def test_what_a_move_by_hand_led_back_to_before_is_taken_back() -> None:
     assert states == ["withdrawn", "withdrawn", "hand"]
     own = [(4, proposed("gp", 3.0, 1.0)), (4, applied("4:loss.aux", 3.0, 1.0))]
     assert [move.state for move in run_of(*told, *own).moves] == ["kept", "hand", "open"]
+
+
+def test_what_the_guard_ends_between_two_reports_has_no_evidence_of_the_one_before() -> None:
+    evidence = Evidence(gain=0.5, deviation=0.01, probability=0.99)
+    seen = Observed(metric=0.4, evidence=evidence, knobs=SEEN.knobs)
+    back = RolledBack(id="1:loss.aux", changes=CHANGE, reasons=(Reason.STATE_NOT_FINITE,))
+    (move,) = run_of((0, opened()), (1, seen), (1, proposed()), (1, applied()), (1, back)).moves
+    assert (move.state, move.is_judged, move.evidence) == ("undone", True, None)

@@ -9,10 +9,15 @@ from msgspec import Struct
 from rich.text import Text
 
 GOOD, BAD, HAND, TRIAL, DULL, BOLD, PLAIN = "green", "red", "magenta", "cyan", "dim", "bold", ""
-TONES = {"kept": GOOD, "found": GOOD, "undone": PLAIN, "hand": HAND, "restored": BAD}
+TONES = {
+    **{"kept": GOOD, "found": GOOD, "undone": PLAIN, "left": PLAIN, "hand": HAND},
+    **{"restored": BAD, "stuck": BAD},
+}
 MEANINGS = {
     "kept": "kept",
     "undone": "undone",
+    "left": "left as it was",
+    "stuck": "could not be undone",
     "found": "calibrated",
     "hand": "by hand",
     "restored": "put back",
@@ -61,7 +66,7 @@ FINE = Glyphs(
     marks={
         **{"kept": "✓", "undone": "✗", "found": "◎", "hand": "◆", "restored": "↺"},
         **{"failed": "!", "paused": "‖", "running": "●", "closed": "■", "told": "·"},
-        **{"suggested": "○", "wrong": "!"},
+        **{"suggested": "○", "wrong": "!", "left": "~", "stuck": "!"},
     },
     bar=("━", "─"),
     rail=("├", "─", "┤"),
@@ -82,7 +87,7 @@ COARSE = Glyphs(
     marks={
         **{"kept": "+", "undone": "x", "found": "@", "hand": "#", "restored": "<"},
         **{"failed": "!", "paused": "=", "running": "*", "closed": "-", "told": "."},
-        **{"suggested": "o", "wrong": "!"},
+        **{"suggested": "o", "wrong": "!", "left": "~", "stuck": "!"},
     },
     bar=("#", "."),
     rail=("|", "-", "|"),

@@ -40,7 +40,7 @@ def rails(view: View, width: int, rows: int, glyphs: Glyphs) -> list[Text]:
     ]
     hidden = len(view.rails) - len(families)
     more = hidden > 0 and len(lines) < rows
-    return lines + ([ink(f"and {hidden} more: gptune status", DULL)] if more else [])
+    return lines + ([ink(f"and {hidden} more", DULL)] if more else [])
 
 
 def _chosen(view: View, rows: int) -> list[str]:

@@ -1,13 +1,12 @@
 """What happened, in words: verdicts with their effects, restores, pauses, commands."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from gptune.cli.live.glyphs import BAD, DULL, GOOD, HAND, MEANINGS, PLAIN, TONES, TRIAL, Glyphs
-from gptune.cli.live.view import Happening, View
+from gptune.cli.live.view import Happening, View, setting
 from gptune.events import (
     Applied,
     Blocked,
@@ -26,11 +25,10 @@ from gptune.events import (
 from gptune.printable import printable
 from gptune.records import Change, Evidence, Reason, Scalar, show
 from gptune.run_directory.changes import Ending
+from gptune.run_directory.effects import effect_of
 from gptune.run_directory.words import MEANINGS as WHY
 from gptune.run_directory.words import words
 
-SURELY = 0.95  # probability from which an effect is called one
-SURE = 1.645  # the same, in deviations from zero, where nobody worked a probability out
 LONGEST = 400  # letters of a foreign text; no row is longer
 
 
@@ -85,29 +83,17 @@ def shown_move(view: View, family: str, move: Scalar, glyphs: Glyphs) -> str:
     return sign + foreign(show(move))
 
 
-def effect(evidence: Evidence | None, glyphs: Glyphs) -> tuple[str, str]:
+def effect(evidence: Evidence | None, reference: object, glyphs: Glyphs) -> tuple[str, str]:
     """Say what a change brought, and whether that is good; grey if nothing can be told."""
-    if evidence is None or evidence.deviation is None:
+    found = effect_of(evidence, reference)
+    if found is None or found.wide is None:
         return "", DULL
-    net, deviation = evidence.gain - evidence.penalty, evidence.deviation
-    if not (math.isfinite(net) and math.isfinite(deviation)):
-        return "", DULL
-    if not _is_sure(evidence, net, deviation):
-        sign = glyphs.minus if net < 0 else "+"
-        size = f"{sign}{abs(net):.3g} {glyphs.about} {deviation:.2g}"
-        return f"no measurable effect ({size})", DULL
-    size = f"{abs(net):.3g} {glyphs.about} {deviation:.2g}"
-    return (f"better by {size}", GOOD) if net > 0 else (f"worse by {size}", BAD)
-
-
-def _is_sure(evidence: Evidence, net: float, deviation: float) -> bool:
-    """Say whether an effect is one: as the gate counts gains, where it did, so that both agree.
-
-    That a gain is improbable makes no loss: what it counts from is ``acceptance.epsilon``.
-    """
-    if evidence.probability is not None and net > 0:
-        return evidence.probability >= SURELY
-    return abs(net) > SURE * deviation
+    spread = f"{glyphs.about} {found.wide:.2g}"
+    if found.sign == "none":
+        sign = glyphs.minus if found.size < 0 else "+"
+        return f"no measurable effect ({sign}{abs(found.size):.3g} {spread})", DULL
+    said = f"{found.sign} by {abs(found.size):.3g} {spread}"
+    return said, GOOD if found.sign == "better" else BAD
 
 
 def chance(probability: float | None) -> str:
@@ -143,10 +129,12 @@ def _moved(view: View, happening: Happening, glyphs: Glyphs) -> Sentence:
 def _told_ending(view: View, happening: Happening, ending: Ending, glyphs: Glyphs) -> Sentence:
     moves = shown_moves(view, ending.trial.changes, glyphs)
     if not ending.judged:
-        return _unjudged(ending, moves)
+        back = [Change(c.family, c.new, c.old) for c in ending.trial.changes]
+        is_back = ending.verdict == "rejected"
+        return _unjudged(ending, shown_moves(view, back, glyphs) if is_back else moves)
     kept = ending.verdict == "accepted"
-    name = "kept" if kept else "undone"
-    said, tone = effect(happening.evidence, glyphs)
+    name = {"accepted": "kept", "rejected": "undone"}.get(ending.verdict, "left")
+    said, tone = effect(happening.evidence, setting(view, "acceptance", "reference"), glyphs)
     left = "" if ending.verdict != "abandoned" else "it stays all the same"
     whys = [] if kept else [_why(r) for r in ending.reasons if not (said and r == Reason.NO_GAIN)]
     text = _joined(f"{moves}:" if said or whys else moves, said)
@@ -217,7 +205,7 @@ _RULES: dict[type[Event], Callable[[Any], Sentence]] = {
     Command: _commanded,
     Failed: lambda e: Sentence("failed", "failed", foreign(words(e)), BAD),
     RollbackFailed: lambda e: Sentence(
-        "failed", "stuck", f"could not be put back, left alone: {foreign(e.message)}", BAD
+        "stuck", "stuck", f"could not be put back, left alone: {foreign(e.message)}", BAD
     ),
     ModeChanged: lambda e: Sentence("told", "mode", foreign(words(e)), TRIAL),
     Unpaused: lambda e: Sentence("told", "goes on", f"the pause ended, {foreign(words(e))}", DULL),

@@ -9,6 +9,7 @@ from gptune.cli.live.glyphs import BAD, BOLD, DULL, GOOD, TRIAL, Glyphs, ink
 from gptune.cli.live.sentences import chance, effect, foreign, shown_moves
 from gptune.cli.live.view import View, rests_until, setting
 from gptune.events import LookAhead
+from gptune.printable import printable
 from gptune.records import Reason, show
 from gptune.run_directory.changes import Trial
 from gptune.run_directory.summary import Summary, seconds
@@ -44,7 +45,7 @@ def header(view: View, where: Standing, width: int, glyphs: Glyphs) -> list[Text
     """Give two rows: which run, in which state; and how far it is."""
     run, state = view.summary, _state(view, where, glyphs)
     if state.cell_len > width // 3:
-        state.truncate(state.plain.find(","))
+        state.truncate(state.cell_len if "," not in state.plain else state.plain.find(","))
     parts = [ink(foreign(where.name), BOLD), ink(foreign(run.mode or "no mode yet"))]
     parts.append(ink(f"decision {run.decision}", DULL))
     parts += [ink(f"phase {foreign(run.phase)}", DULL)] if run.phase else []
@@ -77,7 +78,8 @@ def hints(view: View, where: Standing, width: int, glyphs: Glyphs) -> Text:
     last = next((h for h in reversed(view.happenings) if h.decision), None)
     if last is not None:
         words.append(f"gptune explain{run} {last.decision}")
-    return fill([ink(foreign(word), DULL) for word in words], width, glyphs.gap)
+    sound = [word for word in words if word == printable(word) and len(word) <= width]
+    return fill([ink(word, DULL) for word in sound], width, glyphs.gap)
 
 
 def fill(parts: Sequence[Text], width: int, gap: str = "   ") -> Text:
@@ -133,7 +135,7 @@ def _state_of(run: Summary, where: Standing, marks: Mapping[str, str]) -> Text:
     if where.owner is None:
         return ink(f"{marks['failed']} ended without close", BAD)
     if run.paused:
-        return ink(f"{marks['paused']} running, tuning paused", TRIAL)
+        return ink(f"{marks['paused']} paused, and running", TRIAL)
     return ink(f"{marks['running']} running, process {foreign(where.owner)}", GOOD)
 
 
@@ -175,13 +177,18 @@ def _testing(view: View, trial: Trial, glyphs: Glyphs) -> list[Text]:
     of = f" of {horizon}" if isinstance(horizon, int) and not isinstance(horizon, bool) else ""
     said = f"     {waits}{of} decisions, {run.step - trial.step} steps so far"
     evidence = view.observed.evidence if view.observed and waits > 0 else None
-    shown, tone = effect(evidence, glyphs)
+    reference = setting(view, "acceptance", "reference")
+    shown, tone = effect(evidence, reference, glyphs)
     second = ink(said, DULL)
     if evidence is not None:
         second.append(f": {shown}" if shown else "", tone)
-        second.append(f"; {chance(evidence.probability)}" if evidence.probability else "", DULL)
+        said = chance(evidence.probability)
+        second.append(f"; {said}" if said else "", DULL)
     needed = setting(view, "acceptance", "probability")
-    if isinstance(needed, float):
+    is_guarded = evidence is not None and evidence.lowers_guarded_rate
+    if is_guarded:
+        second.append("; a lower rate needs more proof", DULL)
+    elif isinstance(needed, float) and reference != "last":
         second.append(f"; kept from P(gain) {show(needed)} on", DULL)
     return [first, second]
 
@@ -214,7 +221,9 @@ def _resting(view: View) -> str:
         "every knob is pinned or has failed": held.issuperset(free),
         MEANINGS[Reason.CALIBRATED].replace("left", "leaves"): found.issuperset(free),
         "nothing was reported yet": view.observed is None,
-        "there is no forecast yet": view.observed and view.observed.forecast is None,
+        "there is no forecast yet": view.observed
+        and view.observed.forecast is None
+        and setting(view, "acceptance", "reference") != "last",
         "the knobs rest": all(run.decision < rests_until(view, f) for f in free),
     }
     return next((said for said, holds in reasons.items() if holds), "nothing is being tried")
@@ -226,9 +235,4 @@ def _steering(view: View, run: str) -> list[str]:
         return [f"gptune log{run} --follow"]
     if summary.course.trial is not None:
         return [f"gptune accept{run}", f"gptune reject{run}", f"gptune pause{run}"]
-    words = [f"gptune resume{run}" if summary.paused else f"gptune pause{run}"]
-    family = next(iter(view.rails), None)
-    if family is not None and summary.mode == "active":
-        move = summary.point.get(family, 1.0)
-        words.append(f"gptune apply{run} {family}={show(move)}")
-    return words
+    return [f"gptune resume{run}" if summary.paused else f"gptune pause{run}"]

@@ -1,7 +1,7 @@
 """What is remembered of a run that is watched: a fold of its log, bounded however long that is."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from gptune.events import (
     Opened,
     Paused,
     Restored,
+    RollbackFailed,
     RolledBack,
     Suggested,
     Unpaused,
@@ -32,7 +33,7 @@ from gptune.run_directory.summary import Summary, fold
 
 REMEMBERED = 32  # happenings
 PACE = 20  # reports over which the pace is measured
-MARKS = ("restored", "kept", "found", "hand", "undone")  # the weightiest first
+MARKS = ("restored", "stuck", "kept", "found", "hand", "left", "undone")  # the weightiest first
 PLAIN = {"apply", "accept", "reject", "rollback", "pause", "resume", "enable", "disable"}
 TOLD = (Blocked, Command, Failed, ModeChanged, Paused, Restored, Suggested, Unpaused)
 
@@ -113,7 +114,9 @@ def take(view: View, line: Line) -> View:
     """Take note of one more line. Pure, and as fast late in a run as early."""
     before = view.summary.course
     course, changes, ending = advance(before, line)
-    view = _note(replace(view, summary=fold(view.summary, line)), line, ending, course.source)
+    at_report, view = before.at_report, replace(view, summary=fold(view.summary, line))
+    evidence = view.observed.evidence if view.observed and ending and at_report else None
+    view = _note(view, line, ending, (course.source, evidence))
     view = _mark(view, line, changes, ending)
     rule = _RULES.get(type(line.event))
     return rule(view, line, line.event) if rule else view
@@ -146,7 +149,19 @@ def _open(view: View, _: Line, event: Opened) -> View:
     """A process began, or a knob was added."""
     made = {family: _rail(knob) for family, knob in event.knobs.items()}
     known = {family: rail for family, rail in made.items() if rail is not None}
-    return replace(view, rails={**view.rails, **known}, recipe=event.recipe, looking=None, pace=())
+    carried = event.carried.overrides if event.carried is not None else {}
+    recipe = _override(event.recipe, carried)
+    return replace(view, rails={**view.rails, **known}, recipe=recipe, looking=None, pace=())
+
+
+def _override(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a recipe with some of its fields set anew."""
+    made = dict(recipe)
+    for path, value in changes.items():
+        section, _, name = str(path).partition(".")
+        held = made.get(section)
+        made[section] = {**held, name: value} if isinstance(held, dict) else {name: value}
+    return made
 
 
 def _rail(knob: dict[str, Any]) -> Rail | None:
@@ -181,14 +196,10 @@ def _obey(view: View, line: Line, event: Command) -> View:
         return view
     if event.verb == "reject":
         return replace(view, rejected=line.envelope.decision)
-    changes, recipe = event.arguments.get("changes"), dict(view.recipe)
-    if event.verb != "set":
+    changes = event.arguments.get("changes")
+    if event.verb != "set" or not isinstance(changes, dict):
         return view
-    for path, value in changes.items() if isinstance(changes, dict) else ():
-        section, _, name = str(path).partition(".")
-        held = recipe.get(section)
-        recipe[section] = {**held, name: value} if isinstance(held, dict) else {name: value}
-    return replace(view, recipe=recipe)
+    return replace(view, recipe=_override(view.recipe, changes))
 
 
 def _mark(view: View, line: Line, changes: tuple[Change, ...], ending: Ending | None) -> View:
@@ -197,7 +208,11 @@ def _mark(view: View, line: Line, changes: tuple[Change, ...], ending: Ending | 
     if isinstance(line.event, Applied | Suggested):
         moved = dict.fromkeys((c.family for c in line.event.changes), at.decision)
         view = replace(view, moved={**view.moved, **moved})
-    if name == "undone" and ending is not None and Reason.NOT_LIVE not in ending.reasons:
+    if (
+        name in ("undone", "left", "stuck")
+        and ending is not None
+        and Reason.NOT_LIVE not in ending.reasons
+    ):
         view = replace(view, rejected=at.decision)
     if name == "found" and ending is not None:
         found = {c.family for c in ending.trial.changes}.union(view.found)
@@ -210,22 +225,28 @@ def _name(view: View, event: Event, ending: Ending | None) -> str:
     if isinstance(event, Restored):
         return "restored"
     if ending is not None:
-        return _name_of_ending(ending)
+        is_stuck = isinstance(event, RollbackFailed) and ending.judged
+        return "stuck" if is_stuck else _name_of_ending(ending)
     by_hand = isinstance(event, Applied) and view.summary.course.source in BY_HAND
     return "hand" if by_hand or isinstance(event, RolledBack) else ""
 
 
 def _name_of_ending(ending: Ending) -> str:
     if ending.judged:
-        return "kept" if ending.verdict == "accepted" else "undone"
+        return {"accepted": "kept", "rejected": "undone"}.get(ending.verdict, "left")
     if Reason.OPERATOR in ending.reasons:
         return "hand"
     return "found" if ending.verdict == "accepted" else ""
 
 
-def _note(view: View, line: Line, ending: Ending | None, source: str) -> View:
-    """Remember what is worth telling."""
-    event, at = line.event, line.envelope
+def _note(
+    view: View, line: Line, ending: Ending | None, known: tuple[str, Evidence | None]
+) -> View:
+    """Remember what is worth telling.
+
+    The guard may end a change between two reports; what the one before showed was not about it.
+    """
+    event, at, (source, evidence) = line.event, line.envelope, known
     resumed = isinstance(event, Opened) and event.resumed
     by_hand = isinstance(event, Applied) and source in BY_HAND
     back = isinstance(event, RolledBack)
@@ -234,13 +255,12 @@ def _note(view: View, line: Line, ending: Ending | None, source: str) -> View:
         return view  # what it brought is told on its own
     if not (ending or resumed or by_hand or back or looked or isinstance(event, TOLD)):
         return view
-    evidence = view.observed.evidence if view.observed and ending and ending.judged else None
     new = Happening(
         decision=at.decision,
         step=at.step,
         event=event,
         ending=ending,
-        evidence=evidence,
+        evidence=evidence if ending is not None and ending.judged else None,
         source=source,
     )
     return replace(view, happenings=_listed(view.happenings, new))
@@ -251,7 +271,7 @@ def _listed(known: tuple[Happening, ...], new: Happening) -> tuple[Happening, ..
     last = known[-1] if known else None
     if last is None or not isinstance(last.event, Blocked):
         return (*known, new)[-REMEMBERED:]
-    if last.event == new.event:
+    if last.event == new.event and new.decision - last.decision <= 1:
         return (*known[:-1], replace(new, times=last.times + 1))
     reasons = {reason.value for reason in last.event.reasons}
     explained = isinstance(new.event, Restored) and new.event.symptom in reasons

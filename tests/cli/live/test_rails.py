@@ -81,7 +81,7 @@ def test_of_too_many_knobs_those_that_moved_last_are_shown() -> None:
         "loss.7",
         "and",
     ]
-    assert drawn(view, rows=4)[-1] == "and 18 more: gptune status"
+    assert drawn(view, rows=4)[-1] == "and 18 more"
 
 
 def test_where_there_is_no_room_the_values_go_first_and_the_move_stays() -> None:

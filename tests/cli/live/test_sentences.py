@@ -8,6 +8,7 @@ from gptune.cli.live.glyphs import BAD, COARSE, DULL, FINE, GOOD
 from gptune.cli.live.sentences import Sentence, effect, foreign, shown_move, tell
 from gptune.cli.live.view import View
 from gptune.events import (
+    Abandoned,
     Accepted,
     Blocked,
     Command,
@@ -52,21 +53,41 @@ def test_a_foreign_text_is_one_harmless_line(text: str) -> None:
 
 @given(st.none() | evidences())
 def test_an_effect_is_one_only_where_it_is_larger_than_chance(evidence: Evidence | None) -> None:
-    said, tone = effect(evidence, COARSE)
+    said, tone = effect(evidence, "forecast", COARSE)
     assert (tone == GOOD) == said.startswith("better")
     assert (tone == BAD) == said.startswith("worse")
     assert tone in (GOOD, BAD) or said == "" or said.startswith("no measurable effect")
 
 
-def test_an_effect_agrees_with_the_probability_that_the_gate_went_by() -> None:
-    def said(gain: float, probability: float | None) -> str:
-        evidence = Evidence(gain=gain, deviation=0.1, probability=probability)
-        return effect(evidence, COARSE)[0].partition(" ")[0]
+def test_an_effect_is_what_the_report_calls_one_too() -> None:
+    def said(gain: float, reference: str = "forecast") -> str:
+        evidence = Evidence(gain=gain, deviation=0.1, probability=0.5)
+        return effect(evidence, reference, COARSE)[0].partition(" ")[0]
 
-    assert said(0.25, 0.94) == "no", "the gate undoes it: nothing is proven"
-    assert said(0.25, 0.96) == said(0.25, None) == "better"
-    assert said(-0.25, 0.0) == said(-0.25, None) == "worse"
-    assert said(-0.1, 0.0) == said(0.01, None) == said(0.01, 0.0) == "no"
+    assert [said(gain) for gain in (0.25, 0.19, -0.19, -0.25)] == ["better", "no", "no", "worse"]
+    assert said(0.25, "last") == said(-0.25, "last") == ""
+
+
+def test_what_the_guard_ends_between_two_reports_has_no_effect_of_the_one_before() -> None:
+    lucky = Evidence(gain=0.5, deviation=0.01, probability=0.99)
+    back = RolledBack(id="1", changes=UP, reasons=(Reason.STATE_NOT_FINITE,))
+    said = last(Observed(metric=1.0, evidence=lucky), *trial()[:2], back)
+    assert (said.sign, said.tone) == ("undone", DULL)
+    assert "better" not in said.text
+
+
+def test_what_stays_on_a_reject_is_not_told_as_undone_and_a_way_back_points_back() -> None:
+    left = Abandoned(id="1", changes=UP, reasons=(Reason.KEPT_ON_REJECT,))
+    said = judged(left, Evidence(gain=-0.01, deviation=0.1))
+    assert (said.sign, said.verdict) == ("left", "left")
+    closed = RolledBack(id="1", changes=UP, reasons=(Reason.CLOSED,))
+    assert last(SEEN, *trial(), closed).text.startswith("loss.aux x2 -> x1")
+
+
+def test_only_what_follows_at_once_is_in_a_row() -> None:
+    blocked = Blocked(reasons=(Reason.NOT_FINITE,))
+    assert len(after(SEEN, blocked, SEEN, blocked).happenings) == 1
+    assert len(after(SEEN, blocked, SEEN, SEEN, blocked).happenings) == 2
 
 
 def test_an_order_is_told_by_what_it_brought_and_otherwise_as_it_was_written() -> None:
@@ -84,16 +105,16 @@ def test_verdicts_say_what_the_change_brought() -> None:
     kept = Accepted(id="1", changes=UP, probability=0.99)
     said = judged(kept, Evidence(gain=0.5, deviation=0.1, probability=0.99))
     assert said == Sentence(
-        "kept", "kept", "loss.aux x1 -> x2: better by 0.5 +/- 0.1; P(gain) 0.99", GOOD
+        "kept", "kept", "loss.aux x1 -> x2: better by 0.5 +/- 0.2; P(gain) 0.99", GOOD
     )
     back = RolledBack(id="1", changes=UP, reasons=(Reason.NO_GAIN,), probability=0.3)
     said = judged(back, Evidence(gain=-0.01, deviation=0.1))
-    assert said.text == ("loss.aux x1 -> x2: no measurable effect (-0.01 +/- 0.1); P(gain) 0.30")
+    assert said.text == ("loss.aux x1 -> x2: no measurable effect (-0.01 +/- 0.2); P(gain) 0.30")
     assert (said.sign, said.tone) == ("undone", DULL)
     worse = RolledBack(id="1", changes=UP, reasons=(Reason.REGRESSION,), probability=0.0)
     said = judged(worse, Evidence(gain=-1.0, deviation=0.1))
     assert said.tone == BAD
-    assert "worse by 1 +/- 0.1; the metric fell behind its forecast" in said.text
+    assert "worse by 1 +/- 0.2; the metric fell behind its forecast" in said.text
     said = judged(back, None)
     assert said.text == "loss.aux x1 -> x2: a gain was not probable enough; P(gain) 0.30"
 
@@ -107,7 +128,7 @@ def test_what_the_gate_did_not_judge_is_told_as_such() -> None:
     found = Accepted(id="1", changes=UP, reasons=(Reason.MEASURED,))
     assert last(SEEN, *trial(source="calibration"), found).sign == "found"
     stuck = RollbackFailed(id="1", families=("loss.aux",), message="no")
-    assert last(SEEN, *trial(), stuck).sign == "failed"
+    assert last(SEEN, *trial(), stuck).sign == "stuck"
 
 
 @pytest.mark.parametrize(
